@@ -1,0 +1,200 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Kafka is a single-node Kafka cluster: the Apache broker and KRaft controller in one JVM.
+type Kafka struct {
+	process
+	addr string
+}
+
+// StartKafka runs a broker until the test ends. Settings are lines of server.properties ("key=value") that
+// override its own. Topics are not created by themselves unless a setting says so.
+func StartKafka(t testing.TB, settings ...string) *Kafka {
+	t.Helper()
+	dir, log := home(t, "kafka")
+	k, err := LaunchKafka(dir, log, settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.endWith(t)
+	return k
+}
+
+// LaunchKafka formats a new cluster in dir and starts it. The caller ends it with Stop or Kill.
+func LaunchKafka(dir, log string, settings ...string) (*Kafka, error) {
+	jars, err := kafkaJars()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	controller, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	properties := filepath.Join(dir, "server.properties")
+	text := serverProperties(addr, controller, filepath.Join(dir, "data")) + strings.Join(settings, "\n") + "\n"
+	if err := os.WriteFile(properties, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	format := exec.Command("java", javaArgs(jars, "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", properties)...)
+	if out, err := format.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("format Kafka's storage: %w\n%s", err, out)
+	}
+	k := &Kafka{addr: addr}
+	k.process = process{
+		name:  "Kafka",
+		argv:  append([]string{"java"}, javaArgs(jars, "kafka.Kafka", properties)...),
+		log:   log,
+		ready: k.answers,
+	}
+	return k, k.start()
+}
+
+// Addr is the bootstrap server, HOST:PORT.
+func (k *Kafka) Addr() string { return k.addr }
+
+// CreateTopic makes a topic and returns when it can be written to.
+func (k *Kafka) CreateTopic(t testing.TB, topic string, partitions int) {
+	t.Helper()
+	if err := k.MakeTopic(t.Context(), topic, partitions); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// MakeTopic is CreateTopic outside a test. A topic that exists is left as it is.
+func (k *Kafka) MakeTopic(ctx context.Context, topic string, partitions int) error {
+	resp, err := k.client().CreateTopics(ctx, &kafka.CreateTopicsRequest{
+		Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}},
+	})
+	if err == nil {
+		err = resp.Errors[topic]
+	}
+	if err != nil && err != kafka.TopicAlreadyExists {
+		return fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	return k.awaitLeaders(ctx, topic)
+}
+
+// awaitLeaders returns when every partition of the topic has a leader in the broker's own metadata, which
+// trails the answer to CreateTopics.
+func (k *Kafka) awaitLeaders(ctx context.Context, topic string) error {
+	for {
+		resp, err := k.client().Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		if err == nil && hasLeaders(resp, topic) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("topic %s has no leader: %w", topic, ctx.Err())
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+func hasLeaders(resp *kafka.MetadataResponse, topic string) bool {
+	for _, tp := range resp.Topics {
+		if tp.Name != topic || tp.Error != nil || len(tp.Partitions) == 0 {
+			continue
+		}
+		for _, p := range tp.Partitions {
+			if p.Error != nil || p.Leader.Port == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// answers is nil once the broker has joined its own cluster, so that topics can be made.
+func (k *Kafka) answers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	resp, err := k.client().Metadata(ctx, &kafka.MetadataRequest{})
+	if err != nil {
+		return err
+	}
+	if len(resp.Brokers) == 0 {
+		return fmt.Errorf("no broker in the cluster's metadata")
+	}
+	return nil
+}
+
+// client has a transport of its own, since a pooled connection would not notice a restart.
+func (k *Kafka) client() *kafka.Client {
+	return &kafka.Client{
+		Addr:      kafka.TCP(k.addr),
+		Timeout:   10 * time.Second,
+		Transport: &kafka.Transport{MetadataTTL: time.Second, IdleTimeout: time.Second},
+	}
+}
+
+const clusterID = "ZnJlc25lbC1wYXJ0cy1rYQ" // 16 bytes in base64, the same for every cluster: they never meet
+
+// serverProperties is the configuration of one node that is cheap to start: few threads, few partitions in the
+// internal topics, no replication, no wait for more group members.
+func serverProperties(addr, controller, data string) string {
+	return `process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://` + addr + `,CONTROLLER://` + controller + `
+advertised.listeners=PLAINTEXT://` + addr + `
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@` + controller + `
+log.dirs=` + data + `
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=16777216
+num.network.threads=2
+num.io.threads=2
+`
+}
+
+// javaArgs tunes the JVM for a broker that lives for seconds: the first compiler tier and the serial collector
+// start fastest and leave the second core to the test.
+func javaArgs(jars, class string, args ...string) []string {
+	return append([]string{
+		"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+		"-cp", filepath.Join(jars, "*"), class,
+	}, args...)
+}
+
+// kafkaJars is the directory that `make parts` fills: .cache/kafka beside the module's go.mod.
+func kafkaJars() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		jars := filepath.Join(dir, ".cache", "kafka")
+		if found, _ := filepath.Glob(filepath.Join(jars, "kafka_*.jar")); len(found) > 0 {
+			return jars, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("no Kafka in .cache/kafka here or above: run `make parts`")
+		}
+	}
+}
