@@ -121,16 +121,20 @@ func hasLeaders(resp *kafka.MetadataResponse, topic string) bool {
 	return false
 }
 
-// answers is nil once the broker has joined its own cluster, so that topics can be made.
+// answers is nil once the broker has joined its own cluster and made its internal topics, which it does when it
+// is first asked for a coordinator: a client that came before would wait out its own backoff.
 func (k *Kafka) answers() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	resp, err := k.client().Metadata(ctx, &kafka.MetadataRequest{})
-	if err != nil {
-		return err
-	}
-	if len(resp.Brokers) == 0 {
-		return fmt.Errorf("no broker in the cluster's metadata")
+	client := k.client()
+	for _, kind := range []kafka.CoordinatorKeyType{kafka.CoordinatorKeyTypeConsumer, kafka.CoordinatorKeyTypeTransaction} {
+		resp, err := client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: "parts", KeyType: kind})
+		if err != nil {
+			return err
+		}
+		if resp.Error != nil {
+			return resp.Error
+		}
 	}
 	return nil
 }
@@ -166,6 +170,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=2
@@ -178,6 +184,7 @@ func javaArgs(jars, class string, args ...string) []string {
 	return append([]string{
 		"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+		"-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 		"-cp", filepath.Join(jars, "*"), class,
 	}, args...)
 }

@@ -3,11 +3,15 @@ package parts_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
 	"fresnel/integration/parts"
 )
+
+// readerWait is short, since a kafka.Reader closes only when its last fetch has come back.
+const readerWait = 100 * time.Millisecond
 
 func TestKafkaKeepsItsRecordsOverAKill(t *testing.T) {
 	t.Parallel()
@@ -36,7 +40,7 @@ func TestKafkaKeepsItsRecordsOverAKill(t *testing.T) {
 	}
 
 	for partition := range 2 {
-		r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{k.Addr()}, Topic: "access_log", Partition: partition, MaxBytes: 1 << 20})
+		r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{k.Addr()}, Topic: "access_log", Partition: partition, MaxBytes: 1 << 20, MaxWait: readerWait})
 		defer r.Close()
 		for range 50 {
 			if _, err := r.ReadMessage(t.Context()); err != nil {
@@ -55,7 +59,7 @@ func TestKafkaServesConsumerGroups(t *testing.T) {
 	if err := w.WriteMessages(t.Context(), kafka.Message{Value: []byte("one")}); err != nil {
 		t.Fatal(err)
 	}
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{k.Addr()}, GroupID: "g", Topic: "orders", StartOffset: kafka.FirstOffset})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{k.Addr()}, GroupID: "g", Topic: "orders", StartOffset: kafka.FirstOffset, MaxWait: readerWait})
 	defer r.Close()
 	m, err := r.ReadMessage(t.Context())
 	if err != nil || string(m.Value) != "one" {
