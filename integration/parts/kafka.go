@@ -2,6 +2,7 @@ package parts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -84,7 +85,7 @@ func (k *Kafka) MakeTopic(ctx context.Context, topic string, partitions int) err
 	if err == nil {
 		err = resp.Errors[topic]
 	}
-	if err != nil && err != kafka.TopicAlreadyExists {
+	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %s: %w", topic, err)
 	}
 	return k.awaitLeaders(ctx, topic)

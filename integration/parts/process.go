@@ -173,7 +173,7 @@ func (p *process) tail() string {
 // directory rather than the test's, whose long name a Unix socket's path would not hold.
 func home(t testing.TB, part string) (dir, log string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fresnel-"+part+"-")
+	dir, err := os.MkdirTemp("", "fresnel-"+part+"-") //nolint:usetesting // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,106 @@
+# Needs on a fresh machine: Go, Python 3.11, Java 17. What else the targets need (a virtual environment with Beam,
+# Kafka, MariaDB, the linter) they fetch, into .venv and .cache here, and from Debian's packages when run as root.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # targets that measure or that use both cores do not share them
+
+GO ?= go
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ARGS ?=
+FUZZTIME ?= 5s
+BENCHTIME ?= 1s
+
+GOLANGCI_VERSION := v2.15.0
+golangci := .cache/tools/golangci-lint-$(GOLANGCI_VERSION)
+need := internal/tools/need.sh
+venv := .venv/ready
+kafka := .cache/kafka/ready
+
+# Modules beside the main one: what they need, the runner must not.
+modules := $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod examples/*/*/go.mod))
+
+##@ Use
+
+.PHONY: help
+help: ## show this
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/fresnel
+	$(GO) build -trimpath -o bin/ ./cmd/fresnel
+
+.PHONY: demo
+demo: build modules $(venv) ## run the CDN job on embedded parts until stopped; ARGS=--once checks it and ends
+	bin/fresnel demo $(ARGS)
+
+##@ Work on it
+
+.PHONY: test
+test: lint unit fuzz integration ## everything that CI runs, quick checks first
+
+.PHONY: lint
+lint: $(golangci) ## gofmt, go vet and golangci-lint, on every module
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(golangci) run ./...
+	@for m in $(modules); do echo "lint $$m"; (cd $$m && $(GO) vet ./... && $(CURDIR)/$(golangci) run ./...); done
+
+.PHONY: unit
+unit: ## unit tests, with the race detector
+	@$(need) gcc gcc libc6-dev
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v '^fresnel/integration')
+
+.PHONY: fuzz
+fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests run
+	$(GO) run ./internal/tools/fuzz -time $(FUZZTIME)
+
+.PHONY: integration
+integration: build modules parts $(venv) ## whole-system tests: conformance, real Kafka, real MariaDB, crashes
+	$(GO) test -timeout 45m -p 1 ./integration/...
+	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test ./...); done
+
+.PHONY: bench
+bench: build parts $(venv) ## benchmarks, for BENCHTIME (1s) each
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+.PHONY: parts
+parts: $(kafka) ## fetch the real Kafka and MariaDB that tests run on
+	@$(need) mariadbd mariadb-server-core mariadb-client-core
+	@$(need) java openjdk-17-jre-headless
+
+.PHONY: venv
+venv: $(venv) ## make .venv, with the Beam that tests and demo run
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin .cache .venv
+
+# The rest makes files.
+
+.PHONY: modules
+modules:
+	@for m in $(modules); do (cd $$m && $(GO) build -trimpath -o $(CURDIR)/bin/ ./...); done
+
+$(golangci): # built from source: the Go module proxy is where every other dependency comes from
+	GOBIN=$(CURDIR)/.cache/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv .cache/tools/golangci-lint $@
+
+$(venv): internal/tools/requirements.txt
+	@$(need) '$(or $(PYTHON),python3.11)' python3.11 python3.11-venv
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and "needs Python 3.11, not %d.%d: make PYTHON=..." % v)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(kafka): integration/parts/kafka/pom.xml
+	@$(need) mvn maven
+	rm -rf .cache/kafka.new
+	mvn --quiet --batch-mode -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/kafka.new
+	rm -rf .cache/kafka && mv .cache/kafka.new .cache/kafka
+	touch $@
