@@ -58,7 +58,7 @@ unit: ## unit tests, with the race detector
 
 .PHONY: fuzz
 fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests run
-	$(GO) run ./internal/tools/fuzz -time $(FUZZTIME)
+	@GO=$(GO) internal/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: integration
 integration: build modules parts $(venv) ## whole-system tests: conformance, real Kafka, real MariaDB, crashes
