@@ -1,0 +1,312 @@
+package jobservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"fresnel/internal/beam"
+)
+
+// A job's states, and what leads from one to the next:
+//
+//	STOPPED ──Run──▶ STARTING ──Running()──▶ RUNNING ──────▶ DONE, FAILED
+//	   │                │                       │
+//	   │                └──────────Drain────────┴▶ DRAINING ─▶ DRAINED, FAILED
+//	   └─Cancel─▶ CANCELLED ◀── CANCELLING ◀─Cancel─ any of the three
+const (
+	stopped    = jobpb.JobState_STOPPED
+	starting   = jobpb.JobState_STARTING
+	running    = jobpb.JobState_RUNNING
+	draining   = jobpb.JobState_DRAINING
+	drained    = jobpb.JobState_DRAINED
+	cancelling = jobpb.JobState_CANCELLING
+	cancelled  = jobpb.JobState_CANCELLED
+	done       = jobpb.JobState_DONE
+	failed     = jobpb.JobState_FAILED
+)
+
+// terminal tells whether a job in this state has ended.
+func terminal(s jobpb.JobState_Enum) bool {
+	switch s {
+	case done, failed, cancelled, drained, jobpb.JobState_UPDATED:
+		return true
+	}
+	return false
+}
+
+// job is one prepared, running or ended pipeline.
+type job struct {
+	id      beam.JobID
+	name    string
+	token   string // names the job to the staging service
+	options *structpb.Struct
+	created time.Time
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	pipeline *pipepb.Pipeline // replaced as a whole, never modified
+	state    jobpb.JobState_Enum
+	since    time.Time // when the state began
+	started  time.Time
+	history  history // messages and states
+	states   history // the states alone
+	staging  bool    // a staging stream is open
+	staged   bool    // one has ended well
+	failure  string  // the error of a failed job
+	reason   string  // why the job is cancelled
+
+	cancel     context.CancelFunc // set by start
+	drain      chan struct{}      // closed by requestDrain
+	drainAsked bool
+
+	metrics func() (attempted, committed []*pipepb.MonitoringInfo)
+	final   *jobpb.MetricResults // set when the job has ended
+	size    int                  // bytes of pipeline and options
+}
+
+func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log *slog.Logger) *job {
+	j := &job{
+		id: id, name: name, token: token,
+		pipeline: req.GetPipeline(),
+		options:  req.GetPipelineOptions(),
+		created:  time.Now(),
+		log:      log.With("job", string(id)),
+		drain:    make(chan struct{}),
+		size:     proto.Size(req),
+	}
+	j.enter(stopped)
+	return j
+}
+
+// submission is what the Runner gets to see.
+func (j *job) submission(retrieval string) *Submission {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options, RetrievalEndpoint: retrieval}
+}
+
+// enter moves the job to a state. The caller holds the lock, or the only
+// reference to the job.
+func (j *job) enter(state jobpb.JobState_Enum) {
+	j.state, j.since = state, time.Now()
+	j.history.addState(state, j.since)
+	j.states.addState(state, j.since)
+}
+
+// current returns the state and the time since when it holds.
+func (j *job) current() (jobpb.JobState_Enum, time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state, j.since
+}
+
+// start moves a prepared job to STARTING and tells whether it is the caller
+// who has to run it. A second Run of the same preparation, as a client sends
+// that lost the first answer, changes nothing.
+func (j *job) start(cancel context.CancelFunc) (first bool, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.staging:
+		return false, status.Errorf(codes.FailedPrecondition, "job %s: its artifacts are still being staged", j.id)
+	case j.state == stopped:
+		j.cancel, j.started = cancel, time.Now()
+		j.warnOfUnstaged()
+		j.enter(starting)
+		return true, nil
+	case j.started.IsZero():
+		return false, status.Errorf(codes.FailedPrecondition, "job %s was cancelled before it ran", j.id)
+	}
+	return false, nil
+}
+
+// warnOfUnstaged tells of artifacts that only the client has. A harness that
+// the client itself started may not need them, so this is no error yet.
+func (j *job) warnOfUnstaged() {
+	if j.staged {
+		return
+	}
+	for id, env := range j.pipeline.GetComponents().GetEnvironments() {
+		if n := countUnstaged(env.GetDependencies()); n > 0 {
+			j.history.addMessage(Warning, time.Now(), fmt.Sprintf(
+				"%d artifacts of environment %s were not staged: workers that Fresnel starts cannot get them", n, id))
+		}
+	}
+}
+
+// run runs the job to its end, whatever the Runner does.
+func (j *job) run(ctx context.Context, r Runner, s *Submission) {
+	err := error(&beam.Error{Code: beam.Internal, What: "the job's goroutine ended unexpectedly"})
+	defer func() {
+		if p := recover(); p != nil {
+			j.log.Error("panic in the runner", "panic", p, "stack", string(debug.Stack()))
+			err = &beam.Error{Code: beam.Internal, What: fmt.Sprintf("panic: %v", p),
+				Cure: "this is a fault of Fresnel: please report it with the stack from the server's log"}
+		}
+		j.end(err)
+	}()
+	err = r.Run(ctx, s, j.drain, reporter{j})
+}
+
+// end publishes the outcome: metrics first, then the error, then the terminal
+// state, since clients ask and stop reading in that order.
+func (j *job) end(err error) {
+	final := j.readMetrics()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.final, j.metrics = final, nil
+	outcome, level, text := j.outcome(err)
+	if text != "" {
+		j.history.addMessage(level, time.Now(), text)
+	}
+	j.enter(outcome)
+	j.log.Info("job ended", "state", outcome.String(), "error", text, "took", time.Since(j.started))
+}
+
+// outcome decides how the job ended. The Python client raises for every
+// terminal state but DONE, and shows the last message of level Error with it:
+// so that is what tells why.
+func (j *job) outcome(err error) (jobpb.JobState_Enum, Level, string) {
+	switch {
+	case err == nil && j.drainAsked:
+		return drained, Error, "the job was drained on request: its sources stopped, and all that was under way is finished"
+	case err == nil:
+		return done, Basic, ""
+	case j.state == cancelling && isCancellation(err):
+		return cancelled, Error, j.reason
+	case j.state == cancelling:
+		return cancelled, Error, j.reason + "; while it was being stopped: " + err.Error()
+	}
+	j.failure = cut(err.Error(), maxMessageBytes)
+	return failed, Error, err.Error()
+}
+
+func isCancellation(err error) bool {
+	return errors.Is(err, context.Canceled) || beam.CodeOf(err) == beam.Cancelled
+}
+
+// requestCancel begins to end the job, for the reason given, and returns its
+// state. A job that never ran has nothing to wait for.
+func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch j.state {
+	case stopped:
+		j.history.addMessage(Error, time.Now(), reason)
+		j.enter(cancelled)
+	case starting, running, draining:
+		j.reason = reason
+		j.enter(cancelling)
+		j.cancel()
+	}
+	return j.state
+}
+
+// requestDrain asks the job to stop its sources and finish, and returns its
+// state.
+func (j *job) requestDrain() (jobpb.JobState_Enum, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch j.state {
+	case stopped:
+		return j.state, status.Errorf(codes.FailedPrecondition, "job %s has not been run: there is nothing to drain", j.id)
+	case starting, running:
+		j.enter(draining)
+		j.drainAsked = true
+		close(j.drain)
+	}
+	return j.state, nil
+}
+
+// readMetrics asks the running job, or returns what it left behind.
+func (j *job) readMetrics() (results *jobpb.MetricResults) {
+	j.mu.Lock()
+	read, final := j.metrics, j.final
+	j.mu.Unlock()
+	if final != nil {
+		return final
+	}
+	results = &jobpb.MetricResults{}
+	if read == nil {
+		return results
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			j.log.Error("panic while metrics were read", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	results.Attempted, results.Committed = read()
+	return results
+}
+
+// info is the job as others get to see it.
+func (j *job) info() JobInfo {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return JobInfo{ID: j.id, Name: j.name, State: j.state, Since: j.since,
+		Prepared: j.created, Started: j.started, Error: j.failure}
+}
+
+// bytes is the memory that the job takes in the table, about.
+func (j *job) bytes() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.size + j.history.bytes() + proto.Size(j.final)
+}
+
+// read returns the next entries of a history after position seq. If there are
+// none yet, more is closed when there are.
+func (j *job) read(h *history, seq int64) (next []entry, more <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if next = h.from(seq, readBatch); len(next) == 0 {
+		more = h.changed()
+	}
+	return next, more
+}
+
+// readBatch is the number of entries that a stream copies out of the history
+// under the job's lock.
+const readBatch = 128
+
+// reporter is the job as its runner sees it.
+type reporter struct{ *job }
+
+// Running implements Reporter.
+func (r reporter) Running() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == starting {
+		r.enter(running)
+	}
+}
+
+// Message implements Reporter. After the end there is nobody to tell.
+func (r reporter) Message(level Level, at time.Time, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !terminal(r.state) {
+		r.history.addMessage(level, at, text)
+	}
+}
+
+// Metrics implements Reporter.
+func (r reporter) Metrics(read func() (attempted, committed []*pipepb.MonitoringInfo)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.final == nil {
+		r.metrics = read
+	}
+}

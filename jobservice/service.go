@@ -1,0 +1,303 @@
+package jobservice
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"fresnel/internal/beam"
+)
+
+// What the table of jobs keeps besides the jobs that run, the newest first.
+const (
+	// maxEnded and maxPrepared count jobs that ended, and jobs that were
+	// prepared and never run.
+	maxEnded    = 1000
+	maxPrepared = 1000
+	// maxIdleBytes bounds the pipelines and histories of both together.
+	maxIdleBytes = 256 << 20
+	// preparedFor is how long a prepared job may wait for its Run.
+	preparedFor = time.Hour
+)
+
+// Config is what a Service is made from.
+type Config struct {
+	// Runner runs the jobs.
+	Runner Runner
+	// ArtifactDir is where staged artifacts are kept; it is made if missing.
+	ArtifactDir string
+	// Expansion is served on the same port, if set.
+	Expansion jobpb.ExpansionServiceServer
+	// Log is slog.Default() if nil.
+	Log *slog.Logger
+	// Endpoint is the host:port where harnesses reach this server. If it is
+	// known only after New, SetEndpoint gives it.
+	Endpoint string
+}
+
+// Service is the table of jobs, with the gRPC services around it.
+type Service struct {
+	runner    Runner
+	expansion jobpb.ExpansionServiceServer
+	store     *store
+	log       *slog.Logger
+	stop      context.CancelFunc
+	ctx       context.Context // of all jobs
+	running   sync.WaitGroup  // the goroutines of jobs
+
+	mu       sync.Mutex
+	endpoint string
+	jobs     map[beam.JobID]*job
+	tokens   map[string]*job
+	closed   bool
+}
+
+// New makes a Service. It touches the disk only when artifacts are staged.
+func New(cfg Config) *Service {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &Service{
+		runner:    cfg.Runner,
+		expansion: cfg.Expansion,
+		store:     newStore(cfg.ArtifactDir),
+		log:       cfg.Log,
+		ctx:       ctx,
+		stop:      stop,
+		endpoint:  cfg.Endpoint,
+		jobs:      map[beam.JobID]*job{},
+		tokens:    map[string]*job{},
+	}
+}
+
+// Register adds the Job, artifact and (if configured) Expansion services.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	jobpb.RegisterJobServiceServer(r, &jobAPI{service: s})
+	jobpb.RegisterArtifactStagingServiceServer(r, &stagingAPI{service: s})
+	jobpb.RegisterArtifactRetrievalServiceServer(r, &retrievalAPI{store: s.store})
+	if s.expansion != nil {
+		jobpb.RegisterExpansionServiceServer(r, s.expansion)
+	}
+}
+
+// SetEndpoint tells where harnesses reach this server.
+func (s *Service) SetEndpoint(hostPort string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endpoint = hostPort
+}
+
+func (s *Service) getEndpoint() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.endpoint
+}
+
+// Close refuses new jobs, cancels those that are left, and waits until their
+// runners have returned or ctx is done.
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, j := range s.all() {
+		j.requestCancel("the server was shut down")
+	}
+	ended := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		s.stop()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// JobInfo is what is known of one job at a moment.
+type JobInfo struct {
+	ID    beam.JobID
+	Name  string
+	State jobpb.JobState_Enum
+	// Since is when State began.
+	Since time.Time
+	// Prepared and Started are when the client called Prepare and Run; Started
+	// is zero in a job that has not run.
+	Prepared, Started time.Time
+	// Error is why the job failed; empty otherwise.
+	Error string
+}
+
+// Ended tells whether the job has reached its last state.
+func (i JobInfo) Ended() bool { return terminal(i.State) }
+
+// Jobs returns all jobs of the table, the newest first.
+func (s *Service) Jobs() []JobInfo {
+	jobs := s.all()
+	infos := make([]JobInfo, len(jobs))
+	for i, j := range jobs {
+		infos[i] = j.info()
+	}
+	return infos
+}
+
+// Cancel begins to end a job and returns its state, as the RPC does.
+func (s *Service) Cancel(id beam.JobID) (jobpb.JobState_Enum, error) {
+	j, err := s.find(string(id))
+	if err != nil {
+		return jobpb.JobState_UNSPECIFIED, err
+	}
+	return j.requestCancel("the job was cancelled on request"), nil
+}
+
+// Drain asks a job to stop its sources and finish, and returns its state, as
+// the RPC does.
+func (s *Service) Drain(id beam.JobID) (jobpb.JobState_Enum, error) {
+	j, err := s.find(string(id))
+	if err != nil {
+		return jobpb.JobState_UNSPECIFIED, err
+	}
+	return j.requestDrain()
+}
+
+// all returns the jobs, the newest first.
+func (s *Service) all() []*job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	jobs := make([]*job, 0, len(s.jobs))
+	for _, j := range s.jobs {
+		jobs = append(jobs, j)
+	}
+	slices.SortFunc(jobs, func(a, b *job) int {
+		return cmp.Or(b.created.Compare(a.created), strings.Compare(string(b.id), string(a.id)))
+	})
+	return jobs
+}
+
+// find returns the job with this id.
+func (s *Service) find(id string) (*job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[beam.JobID(id)]; j != nil {
+		return j, nil
+	}
+	return nil, status.Errorf(codes.NotFound,
+		"there is no job %q: Prepare and Run give out the ids, and of the jobs that ended only the newest are kept", cut(id, 200))
+}
+
+// staged returns the job that a staging token was given for.
+func (s *Service) staged(token string) (*job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.tokens[token]; j != nil {
+		return j, nil
+	}
+	return nil, status.Error(codes.NotFound, "no job waits for artifacts under this staging token")
+}
+
+// add puts a prepared job in the table.
+func (s *Service) add(j *job) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	s.jobs[j.id] = j
+	s.tokens[j.token] = j
+	return nil
+}
+
+var errClosed = status.Error(codes.Unavailable, "the server is shutting down")
+
+// launch runs a prepared job; it returns once the job's goroutine has begun.
+func (s *Service) launch(j *job) error {
+	ctx, cancel := context.WithCancel(s.ctx)
+	first, err := j.start(cancel)
+	if err != nil || !first {
+		cancel()
+		return err
+	}
+	submission := j.submission(s.getEndpoint())
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer s.tidy()
+		defer cancel()
+		j.run(ctx, s.runner, submission)
+	}()
+	return nil
+}
+
+// tidy forgets the oldest of the jobs that do not run, beyond the limits.
+// Whoever still reads the streams of a job that never ran sees it cancelled.
+func (s *Service) tidy() {
+	var ended, prepared, bytes int
+	for i, j := range s.all() {
+		info := j.info()
+		switch {
+		case info.Ended():
+			ended++
+		case info.State == stopped:
+			prepared++
+		default:
+			continue
+		}
+		bytes += j.bytes()
+		over := ended > maxEnded || prepared > maxPrepared || bytes > maxIdleBytes
+		late := info.State == stopped && time.Since(info.Prepared) > preparedFor
+		if i > 0 && (over || late) {
+			s.forget(j)
+		}
+	}
+}
+
+func (s *Service) forget(j *job) {
+	s.mu.Lock()
+	delete(s.jobs, j.id)
+	delete(s.tokens, j.token)
+	s.mu.Unlock()
+	j.requestCancel("the job was prepared, and given up since it was not run")
+}
+
+// newID makes a job id that people can read and no other server gives out.
+func newID(name string, at time.Time) beam.JobID {
+	return beam.JobID(slug(name) + "-" + at.UTC().Format("20060102-150405") + "-" + randomHex(3))
+}
+
+// slug keeps of a job's name what is safe in file names, URLs and topics.
+func slug(name string) string {
+	const keep = 40
+	var b strings.Builder
+	for _, r := range strings.ToLower(name) {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() >= keep {
+			break
+		}
+	}
+	return cmp.Or(strings.Trim(b.String(), "-"), "job")
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails: crypto/rand
+	return hex.EncodeToString(b)
+}
