@@ -8,7 +8,7 @@ SHELL := /usr/bin/env bash
 .NOTPARALLEL: # targets that measure or that use both cores do not share them
 
 GO ?= go
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= python3.11
 ARGS ?=
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
@@ -53,7 +53,7 @@ lint: $(golangci) ## gofmt, go vet and golangci-lint, on every module
 
 .PHONY: unit
 unit: ## unit tests, with the race detector
-	@$(need) gcc gcc libc6-dev
+	@$(need) 'command -v gcc' gcc libc6-dev
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v '^fresnel/integration')
 
 .PHONY: fuzz
@@ -71,8 +71,8 @@ bench: build parts $(venv) ## benchmarks, for BENCHTIME (1s) each
 
 .PHONY: parts
 parts: $(kafka) ## fetch the real Kafka and MariaDB that tests run on
-	@$(need) mariadbd mariadb-server-core mariadb-client-core
-	@$(need) java openjdk-17-jre-headless
+	@$(need) 'command -v mariadbd' mariadb-server-core mariadb-client-core
+	@$(need) 'command -v java' openjdk-17-jre-headless
 
 .PHONY: venv
 venv: $(venv) ## make .venv, with the Beam that tests and demo run
@@ -92,14 +92,14 @@ $(golangci): # built from source: the Go module proxy is where every other depen
 	mv .cache/tools/golangci-lint $@
 
 $(venv): internal/tools/requirements.txt
-	@$(need) '$(or $(PYTHON),python3.11)' python3.11 python3.11-venv
+	@$(need) '$(PYTHON) -c "import ensurepip"' python3.11 python3.11-venv
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v != (3, 11) and "needs Python 3.11, not %d.%d: make PYTHON=..." % v)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(kafka): integration/parts/kafka/pom.xml
-	@$(need) mvn maven
+	@$(need) 'command -v mvn' maven
 	rm -rf .cache/kafka.new
 	mvn --quiet --batch-mode -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/kafka.new
 	rm -rf .cache/kafka && mv .cache/kafka.new .cache/kafka
