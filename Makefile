@@ -62,8 +62,8 @@ fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests ru
 
 .PHONY: integration
 integration: build modules parts $(venv) ## whole-system tests: conformance, real Kafka, real MariaDB, crashes
-	$(GO) test -timeout 45m -p 1 ./integration/...
-	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test ./...); done
+	$(GO) test -count 1 -timeout 45m -p 1 ./integration/...
+	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test -count 1 ./...); done
 
 .PHONY: bench
 bench: build parts $(venv) ## benchmarks, for BENCHTIME (1s) each
