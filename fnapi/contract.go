@@ -191,6 +191,9 @@ type Result struct {
 	// Monitoring is metrics data by short id (or from the full infos, then Infos).
 	Monitoring map[string][]byte
 	Infos      []*pipepb.MonitoringInfo
+	// LateSplits are splits that the worker made, but whose Split call had given
+	// up: their residuals were not processed.
+	LateSplits []*Split
 	// Elapsed is the time from sending to the last of response and outputs.
 	Elapsed time.Duration
 }

@@ -1,0 +1,144 @@
+package fnapi
+
+import (
+	"errors"
+	"fmt"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // registers the codec that all other messages go through
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The Data stream carries nearly all bytes, so its messages bypass the proto
+// runtime: outgoing payloads are handed to the transport as they are, incoming
+// ones alias the one buffer that a message was read into.
+//
+// The wire format (beam_fn_api.proto):
+//
+//	Elements        1: repeated Data      2: repeated Timers
+//	Elements.Data   1: instruction 2: transform           3: data   4: is_last
+//	Elements.Timers 1: instruction 2: transform 3: family 4: timers 5: is_last
+
+// elementsOut is an Elements message to send, already in wire format.
+type elementsOut struct{ wire mem.BufferSlice }
+
+// elementsIn is an Elements message that was received.
+type elementsIn struct{ entries []entry }
+
+// entry is one Elements.Data or Elements.Timers.
+type entry struct {
+	instruction, transform, family string
+	timers                         bool
+	last                           bool
+	data                           []byte
+}
+
+// codec is grpc's proto codec, but for the messages of the Data stream.
+type codec struct{ proto encoding.CodecV2 }
+
+func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+
+func (c codec) Name() string { return "proto" }
+
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if out, ok := v.(*elementsOut); ok {
+		return out.wire, nil
+	}
+	return c.proto.Marshal(v)
+}
+
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if in, ok := v.(*elementsIn); ok {
+		return in.decode(data.Materialize())
+	}
+	return c.proto.Unmarshal(data, v)
+}
+
+var errElements = errors.New("malformed Elements message")
+
+// decode keeps slices of wire.
+func (in *elementsIn) decode(wire []byte) error {
+	in.entries = in.entries[:0]
+	return eachField(wire, func(num protowire.Number, body []byte, _ uint64) error {
+		if num != 1 && num != 2 {
+			return nil
+		}
+		e := entry{timers: num == 2}
+		if err := e.decode(body); err != nil {
+			return err
+		}
+		in.entries = append(in.entries, e)
+		return nil
+	})
+}
+
+func (e *entry) decode(wire []byte) error {
+	payload := protowire.Number(3)
+	if e.timers {
+		payload = 4
+	}
+	return eachField(wire, func(num protowire.Number, body []byte, n uint64) error {
+		switch {
+		case num == 1:
+			e.instruction = string(body)
+		case num == 2:
+			e.transform = string(body)
+		case num == payload:
+			e.data = body
+		case num == payload+1:
+			e.last = n != 0
+		case num == 3:
+			e.family = string(body)
+		}
+		return nil
+	})
+}
+
+// eachField calls f with each field of a message: the bytes of a
+// length-delimited one, or the number of a varint.
+func eachField(wire []byte, f func(protowire.Number, []byte, uint64) error) error {
+	for len(wire) > 0 {
+		num, typ, n := protowire.ConsumeTag(wire)
+		if n < 0 {
+			return errElements
+		}
+		wire = wire[n:]
+		body, value, n := consumeField(num, typ, wire)
+		if n < 0 {
+			return errElements
+		}
+		if err := f(num, body, value); err != nil {
+			return err
+		}
+		wire = wire[n:]
+	}
+	return nil
+}
+
+func consumeField(num protowire.Number, typ protowire.Type, wire []byte) (body []byte, value uint64, n int) {
+	switch typ {
+	case protowire.BytesType:
+		body, n = protowire.ConsumeBytes(wire)
+	case protowire.VarintType:
+		value, n = protowire.ConsumeVarint(wire)
+	default:
+		n = protowire.ConsumeFieldValue(num, typ, wire)
+	}
+	return body, value, n
+}
+
+// withDataStream names the data stream of a bundle. ProcessBundleRequest has
+// the field (6, data_stream_id), the Go module's protos do not yet.
+func withDataStream(req *fnpb.ProcessBundleRequest, stream string) {
+	if stream == "" {
+		return
+	}
+	wire := protowire.AppendTag(nil, 6, protowire.BytesType)
+	req.ProtoReflect().SetUnknown(protowire.AppendString(wire, stream))
+}
+
+func (e entry) String() string {
+	return fmt.Sprintf("%s/%s %q last=%t %d bytes", e.transform, e.family, e.instruction, e.last, len(e.data))
+}

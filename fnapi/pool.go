@@ -1,0 +1,288 @@
+package fnapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+
+	"fresnel/internal/beam"
+)
+
+// pool keeps a number of workers up for one job. One goroutine for each place:
+// it hires a worker, waits for its end, hires the next.
+type pool struct {
+	server   *Server
+	env      *Environment
+	hash     string
+	launcher launcher
+	events   *eventQueue
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	places sync.WaitGroup
+	once   sync.Once
+
+	mu          sync.Mutex
+	descriptors map[string]bool
+	up          int
+	failing     time.Time // of the first failed start since a worker was up
+	failures    int       // since then
+	failed      bool
+}
+
+// hired is a worker that was started, and what it was started as.
+type hired struct {
+	*worker
+	handle handle
+}
+
+// Pool starts workers for an environment, or takes warm ones. It returns
+// before they are up. The pool closes when ctx ends, if it was not closed.
+func (s *Server) Pool(ctx context.Context, env Environment, events PoolEvents) (Pool, error) {
+	chosen, err := resolve(env.Env)
+	if err != nil {
+		return nil, err
+	}
+	env.Env = chosen
+	l, err := s.newLauncher(ctx, &env)
+	if err != nil {
+		return nil, err
+	}
+	p := &pool{
+		server: s, env: &env, hash: env.hash(), launcher: l,
+		events: newEventQueue(events), descriptors: make(map[string]bool),
+	}
+	p.ctx, p.cancel = context.WithCancel(ctx)
+	if err := s.open(p); err != nil {
+		p.cancel()
+		p.events.close()
+		return nil, err
+	}
+	p.start()
+	return p, nil
+}
+
+func (s *Server) open(p *pool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return &beam.Error{Code: beam.Cancelled, What: "the server is closing"}
+	}
+	s.pools[p] = true
+	s.running.Add(1)
+	return nil
+}
+
+func (p *pool) start() {
+	n := p.env.Parallelism
+	if n <= 0 {
+		n = p.launcher.parallelism()
+	}
+	for range n {
+		p.places.Add(1)
+		go p.keep()
+	}
+	context.AfterFunc(p.ctx, p.Close)
+}
+
+// Close ends the pool. Idle workers that may be kept are warm when it returns;
+// the others end by themselves.
+func (p *pool) Close() {
+	p.once.Do(func() {
+		p.events.close()
+		p.cancel()
+		p.places.Wait()
+		p.mu.Lock()
+		p.server.descriptors.remove(p.descriptors)
+		p.mu.Unlock()
+		p.server.mu.Lock()
+		delete(p.server.pools, p)
+		p.server.mu.Unlock()
+		p.server.running.Done()
+	})
+}
+
+// uses remembers a descriptor, to forget it with the pool.
+func (p *pool) uses(descriptor string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.descriptors[descriptor] = true
+}
+
+// keep keeps one place filled.
+func (p *pool) keep() {
+	defer p.places.Done()
+	var pause backoff
+	for p.ctx.Err() == nil {
+		h, err := p.hire()
+		switch {
+		case err == nil:
+			if p.employ(h) > steady {
+				pause = 0
+			}
+		case p.ctx.Err() != nil || p.gaveUp(err):
+			return
+		}
+		pause.wait(p.ctx)
+	}
+}
+
+// steady is how long a worker must have lived for its successor to be hired at
+// once.
+const steady = 10 * time.Second
+
+// backoff is the next pause, 0 for none so far.
+type backoff time.Duration
+
+func (b *backoff) wait(ctx context.Context) {
+	next := min(max(2*time.Duration(*b), 50*time.Millisecond), 5*time.Second)
+	*b = backoff(next)
+	select {
+	case <-time.After(next):
+	case <-ctx.Done():
+	}
+}
+
+// hire takes a warm worker, or starts one and waits until it is connected.
+func (p *pool) hire() (*hired, error) {
+	if h := p.server.warm.take(p.hash); h != nil {
+		h.lease(p)
+		return h, nil
+	}
+	w := newWorker(p.server, p.env, p.launcher.endpoint(p.server.endpoint))
+	w.lease(p)
+	p.server.enlist(w)
+	handle, err := p.launcher.launch(p.ctx, w)
+	if err != nil {
+		p.server.dismiss(w)
+		w.end(err)
+		return nil, err
+	}
+	h := &hired{w, handle}
+	if err := p.awaitConnected(w); err != nil {
+		p.server.retire(h, err)
+		return nil, err
+	}
+	return h, nil
+}
+
+func (p *pool) awaitConnected(w *worker) error {
+	late := time.NewTimer(p.server.cfg.ConnectPatience)
+	defer late.Stop()
+	select {
+	case <-w.connected:
+		return nil
+	case <-w.gone:
+		return diedEarly{w.fateNow()}
+	case <-p.ctx.Done():
+		return errClosed
+	case <-late.C:
+		return &beam.Error{Code: beam.Unavailable, Where: "SDK harness " + w.id,
+			What: fmt.Sprintf("it was started, but did not connect to %s within %s", w.endpoint, p.server.cfg.ConnectPatience),
+			Cure: "check that this address can be reached from where the worker runs"}
+	}
+}
+
+var errClosed = &beam.Error{Code: beam.Cancelled, What: "the pool of SDK harnesses was closed"}
+
+// employ has the worker work until it is lost or the pool is closed, and tells
+// how long that was.
+func (p *pool) employ(h *hired) time.Duration {
+	began := time.Now()
+	p.counted(1)
+	p.events.tell(func(e PoolEvents) { e.WorkerUp(h.worker) })
+	select {
+	case <-h.gone:
+		p.counted(-1)
+		err := h.fateNow()
+		p.events.tell(func(e PoolEvents) { e.WorkerLost(h.worker, err) })
+		p.server.retire(h, err)
+	case <-p.ctx.Done():
+		p.release(h)
+	}
+	return time.Since(began)
+}
+
+func (p *pool) counted(change int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up += change
+	p.failures, p.failing = 0, time.Time{}
+}
+
+// release gives up a worker that works.
+func (p *pool) release(h *hired) {
+	h.lease(nil)
+	if p.launcher.keep() && h.idle() && p.server.warm.put(p.hash, h) {
+		return
+	}
+	p.server.retire(h, errClosed)
+}
+
+// retire ends a worker for good; what was started for it ends in the
+// background.
+func (s *Server) retire(h *hired, why error) {
+	h.end(why)
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		h.handle.stop()
+		s.dismiss(h.worker)
+	}()
+}
+
+// maxFailures is how many workers in a row may end before they connect.
+const maxFailures = 3
+
+// gaveUp counts a failed start, and tells if the pool, or this place in it, is
+// to be given up.
+func (p *pool) gaveUp(err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed {
+		return true
+	}
+	if p.failures++; p.failing.IsZero() {
+		p.failing = time.Now()
+	}
+	giveUp := isHopeless(err) || isEarlyDeath(err) && p.failures >= maxFailures ||
+		time.Since(p.failing) > p.server.cfg.StartPatience
+	if p.up > 0 || !giveUp {
+		p.events.log(LogEntry{Severity: int(fnpb.LogEntry_Severity_WARN), At: time.Now(), Message: "An SDK harness could not be started, trying again: " + err.Error()})
+		return false
+	}
+	p.failed = true
+	p.events.tell(func(e PoolEvents) { e.PoolFailed(err) })
+	return true
+}
+
+// diedEarly is the error of a worker that ended before it connected.
+type diedEarly struct{ error }
+
+func (d diedEarly) Unwrap() error { return d.error }
+
+func isEarlyDeath(err error) bool {
+	var d diedEarly
+	return errors.As(err, &d)
+}
+
+// hopeless is the error of a start that another try would meet as well.
+type hopeless struct{ error }
+
+func (h hopeless) Unwrap() error { return h.error }
+
+func isHopeless(err error) bool {
+	var h hopeless
+	return errors.As(err, &h)
+}
+
+func droppedLogs(last LogEntry, n int) LogEntry {
+	return LogEntry{
+		Worker: last.Worker, At: last.At, Severity: int(fnpb.LogEntry_Severity_WARN),
+		Message: fmt.Sprintf("%d log lines of SDK harnesses were dropped: they came faster than they could be shown", n),
+	}
+}

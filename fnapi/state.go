@@ -1,0 +1,191 @@
+package fnapi
+
+import (
+	"fmt"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+
+	"fresnel/internal/beam"
+)
+
+// maxStateRequests is how many requests of one stream may wait for answers:
+// beyond it the stream is not read.
+const maxStateRequests = 1024
+
+// stateStream is one State stream: requests are read by its goroutine, answered
+// by one goroutine for each bundle that has any, and sent by another.
+type stateStream struct {
+	worker  *worker
+	answers chan *fnpb.StateResponse
+	slots   chan struct{} // one for each request that is not answered
+}
+
+// stateQueue is the requests of one bundle that wait. Guarded by the bundle's
+// mu.
+type stateQueue struct {
+	requests []stateRequest
+	serving  bool
+}
+
+type stateRequest struct {
+	stream *stateStream
+	req    *fnpb.StateRequest
+}
+
+// State answers the state requests of bundles. Its end fails the requests that
+// wait, and with them bundles, but not the worker.
+func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
+	w, err := s.caller(stream.Context())
+	if err != nil {
+		return err
+	}
+	st := &stateStream{
+		worker:  w,
+		answers: make(chan *fnpb.StateResponse, maxStateRequests),
+		slots:   make(chan struct{}, maxStateRequests),
+	}
+	ends := make(chan error, 2)
+	go func() { ends <- st.read(stream) }()
+	go func() { ends <- st.write(stream) }()
+	select {
+	case err := <-ends:
+		return notEOF(err)
+	case <-w.gone:
+		return nil
+	}
+}
+
+func (st *stateStream) read(stream fnpb.BeamFnState_StateServer) error {
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		select {
+		case st.slots <- struct{}{}:
+		case <-st.worker.gone:
+			return nil
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+		st.dispatch(req)
+	}
+}
+
+func (st *stateStream) write(stream fnpb.BeamFnState_StateServer) error {
+	for {
+		select {
+		case resp := <-st.answers:
+			<-st.slots
+			if err := stream.Send(resp); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		case <-st.worker.gone:
+			return nil
+		}
+	}
+}
+
+// answer never blocks: there is a slot for each answer.
+func (st *stateStream) answer(resp *fnpb.StateResponse) { st.answers <- resp }
+
+func (st *stateStream) refuse(req *fnpb.StateRequest, why string) {
+	st.answer(&fnpb.StateResponse{Id: req.GetId(), Error: why})
+}
+
+func (st *stateStream) dispatch(req *fnpb.StateRequest) {
+	r := st.worker.bundle(req.GetInstructionId())
+	if r == nil {
+		st.refuse(req, fmt.Sprintf("no bundle %q is running", req.GetInstructionId()))
+		return
+	}
+	if !r.queueState(stateRequest{st, req}) {
+		st.refuse(req, fmt.Sprintf("bundle %q is over", req.GetInstructionId()))
+	}
+}
+
+// queueState puts a request in line; the line is served until it is empty.
+func (r *running) queueState(q stateRequest) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return false
+	}
+	r.state.requests = append(r.state.requests, q)
+	if !r.state.serving {
+		r.state.serving = true
+		go r.serveState()
+	}
+	return true
+}
+
+func (r *running) serveState() {
+	for {
+		q, serve, ok := r.nextState()
+		if !ok {
+			return
+		}
+		if !serve {
+			q.stream.refuse(q.req, fmt.Sprintf("bundle %q is over", r.bundle.ID))
+			continue
+		}
+		resp, err := handleState(r.bundle.State, q.req)
+		if err != nil {
+			resp.Error = err.Error()
+		}
+		r.update(func() {
+			r.calls--
+			if err != nil {
+				r.stateErr = err
+			}
+		})
+		q.stream.answer(resp)
+	}
+}
+
+// nextState is the next request in line, and whether the bundle still serves
+// it; then a callback has begun.
+func (r *running) nextState() (q stateRequest, serve, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.state.requests) == 0 {
+		r.state = stateQueue{}
+		return q, false, false
+	}
+	q = r.state.requests[0]
+	r.state.requests = r.state.requests[1:]
+	if r.over {
+		return q, false, true
+	}
+	r.calls++
+	return q, true, true
+}
+
+// handleState has the bundle's handler answer. The response is never nil.
+func handleState(h StateHandler, req *fnpb.StateRequest) (*fnpb.StateResponse, error) {
+	resp := &fnpb.StateResponse{Id: req.GetId()}
+	key, err := stateKey(req.GetStateKey())
+	if err == nil && h == nil {
+		err = &beam.Error{Code: beam.Internal, What: "the bundle's stage has no state"}
+	}
+	if err != nil {
+		return resp, err
+	}
+	switch r := req.GetRequest().(type) {
+	case *fnpb.StateRequest_Get:
+		var data, next []byte
+		data, next, err = h.Get(key, r.Get.GetContinuationToken())
+		resp.Response = &fnpb.StateResponse_Get{Get: &fnpb.StateGetResponse{Data: data, ContinuationToken: next}}
+	case *fnpb.StateRequest_Append:
+		err = h.Append(key, r.Append.GetData())
+		resp.Response = &fnpb.StateResponse_Append{Append: &fnpb.StateAppendResponse{}}
+	case *fnpb.StateRequest_Clear:
+		err = h.Clear(key)
+		resp.Response = &fnpb.StateResponse_Clear{Clear: &fnpb.StateClearResponse{}}
+	default:
+		err = &beam.Error{Code: beam.BadData, What: "a state request is neither get, append nor clear"}
+	}
+	return resp, err
+}

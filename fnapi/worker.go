@@ -1,0 +1,301 @@
+package fnapi
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"fresnel/internal/beam"
+)
+
+// worker is one SDK harness, from the moment that it is asked for until it is
+// gone. It is expected, then connected (its control stream is open), then
+// gone: lost, or stopped by its pool. It does not come back: its successor has
+// another id.
+type worker struct {
+	id       string
+	server   *Server
+	env      *Environment
+	endpoint string // at which it reaches the server
+	named    bool   // it can have more than one data stream
+
+	connected chan struct{} // closed when the control stream is open
+	gone      chan struct{} // closed when the worker is lost or stopped
+
+	control *outbox[*fnpb.InstructionRequest]
+	infos   infoCache
+
+	mu       sync.Mutex
+	attached bool
+	pool     *pool // the lease
+	fate     error // why it is gone
+	bundles  map[string]*running
+	calls    map[string]answerFunc
+	streams  []*dataStream
+	owed     int // bundles whose response is to come
+}
+
+// answerFunc takes the response to an instruction, or the error that keeps it
+// from ever coming. It is called once, and must not block.
+type answerFunc func(*fnpb.InstructionResponse, error)
+
+func newWorker(s *Server, env *Environment, endpoint string) *worker {
+	return &worker{
+		id:        newWorkerID(),
+		server:    s,
+		env:       env,
+		endpoint:  endpoint,
+		named:     hasCapability(env.Env, "beam:protocol:named_data_streams:v1"),
+		connected: make(chan struct{}),
+		gone:      make(chan struct{}),
+		control:   newOutbox[*fnpb.InstructionRequest](),
+		bundles:   make(map[string]*running),
+		calls:     make(map[string]answerFunc),
+	}
+}
+
+func hasCapability(env *pipepb.Environment, urn string) bool {
+	for _, c := range env.GetCapabilities() {
+		if c == urn {
+			return true
+		}
+	}
+	return false
+}
+
+// ID is also the worker_id of the harness's calls.
+func (w *worker) ID() string { return w.id }
+
+// attach makes w connected; a worker has one control stream in its life.
+func (w *worker) attach() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.attached {
+		return fmt.Errorf("worker %s has a control stream already", w.id)
+	}
+	w.attached = true
+	close(w.connected)
+	return nil
+}
+
+// lease gives the worker to a pool, or to none.
+func (w *worker) lease(p *pool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pool = p
+}
+
+func (w *worker) leased() *pool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pool
+}
+
+// idle tells that the harness owes no response.
+func (w *worker) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fate == nil && w.owed == 0
+}
+
+// Start puts the bundle on its way.
+func (w *worker) Start(b *Bundle) Running {
+	r := newRunning(w, b)
+	if err := w.begin(r); err != nil {
+		r.fail(err)
+		return r
+	}
+	req := &fnpb.ProcessBundleRequest{ProcessBundleDescriptorId: b.Descriptor.ID, CacheTokens: cacheTokens(b)}
+	withDataStream(req, r.stream.name)
+	w.control.put(&fnpb.InstructionRequest{
+		InstructionId: b.ID,
+		Request:       &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: req},
+	})
+	r.stream.feeds.put(r.feed)
+	return r
+}
+
+func (w *worker) begin(r *running) error {
+	b := r.bundle
+	if err := w.describe(b); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fate != nil {
+		return w.fate
+	}
+	if _, ok := w.bundles[b.ID]; ok {
+		return &beam.Error{Code: beam.Internal, What: fmt.Sprintf("bundle id %s is used twice", b.ID)}
+	}
+	r.stream = w.pickStream()
+	r.stream.open++
+	w.bundles[b.ID] = r
+	w.owed++
+	return nil
+}
+
+// describe makes the bundle's descriptor known before the harness asks for it.
+func (w *worker) describe(b *Bundle) error {
+	if p := w.leased(); p != nil {
+		p.uses(b.Descriptor.ID)
+	}
+	return w.server.descriptors.add(b.Descriptor, w.endpoint, len(b.TimerFamilies) > 0)
+}
+
+// bundle is the running bundle of that id, nil if there is none.
+func (w *worker) bundle(id string) *running {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.bundles[id]
+}
+
+// forget ends a bundle's time in the worker's books.
+func (w *worker) forget(r *running) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.bundles[r.bundle.ID] != r {
+		return
+	}
+	delete(w.bundles, r.bundle.ID)
+	r.stream.open--
+}
+
+// call sends an instruction that is not a bundle; answer gets the response.
+func (w *worker) call(req *fnpb.InstructionRequest, answer answerFunc) {
+	req.InstructionId = "call-" + strconv.FormatInt(w.server.instruction.Add(1), 10)
+	w.mu.Lock()
+	fate := w.fate
+	if fate == nil {
+		w.calls[req.InstructionId] = answer
+	}
+	w.mu.Unlock()
+	if fate != nil {
+		answer(nil, fate)
+		return
+	}
+	w.control.put(req)
+}
+
+// answered is the outcome of a call.
+type answered struct {
+	response *fnpb.InstructionResponse
+	err      error
+}
+
+// ask is call for those who wait. An error that the harness answers with has
+// code beam.UserCode.
+func (w *worker) ask(ctx context.Context, req *fnpb.InstructionRequest) (*fnpb.InstructionResponse, error) {
+	got := make(chan answered, 1)
+	w.call(req, func(resp *fnpb.InstructionResponse, err error) { got <- answered{resp, err} })
+	select {
+	case a := <-got:
+		return a.response, a.failure()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (a answered) failure() error {
+	if a.err == nil && a.response.GetError() != "" {
+		return &beam.Error{Code: beam.UserCode, What: a.response.GetError()}
+	}
+	return a.err
+}
+
+// respond hands a response to whom it is for. One that nobody waits for is
+// dropped.
+func (w *worker) respond(resp *fnpb.InstructionResponse) {
+	id := resp.GetInstructionId()
+	w.mu.Lock()
+	r, answer := w.bundles[id], w.calls[id]
+	delete(w.calls, id)
+	w.mu.Unlock()
+	switch {
+	case r != nil:
+		r.respond(resp)
+	case answer != nil:
+		answer(resp, nil)
+	}
+}
+
+// settleDebt counts a bundle's response.
+func (w *worker) settleDebt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.owed--
+}
+
+// end is the end of the worker: everything that waits for it fails with err.
+// Only the first call counts.
+func (w *worker) end(err error) {
+	bundles, calls := w.close(err)
+	for _, r := range bundles {
+		r.fail(err)
+	}
+	for _, answer := range calls {
+		answer(nil, err)
+	}
+}
+
+func (w *worker) close(err error) ([]*running, map[string]answerFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fate != nil {
+		return nil, nil
+	}
+	w.fate = err
+	close(w.gone)
+	bundles := make([]*running, 0, len(w.bundles))
+	for _, r := range w.bundles {
+		bundles = append(bundles, r)
+	}
+	calls := w.calls
+	w.calls = nil
+	return bundles, calls
+}
+
+// lost is end for what the harness did.
+func (w *worker) lost(what string, cause error) {
+	w.end(&beam.Error{Code: beam.Unavailable, Where: "SDK harness " + w.id, What: what, Cause: cause})
+}
+
+func (w *worker) fateNow() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fate
+}
+
+func (w *worker) isGone() bool {
+	select {
+	case <-w.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// Finalize asks for finalization.
+func (w *worker) Finalize(ctx context.Context, bundle string) error {
+	_, err := w.ask(ctx, &fnpb.InstructionRequest{Request: &fnpb.InstructionRequest_FinalizeBundle{
+		FinalizeBundle: &fnpb.FinalizeBundleRequest{InstructionId: bundle},
+	}})
+	return err
+}
+
+func (w *worker) log(e LogEntry) {
+	e.Worker = w.id
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	if p := w.leased(); p != nil {
+		p.events.log(e)
+		return
+	}
+	w.server.cfg.Log.Debug(e.Message, "worker", w.id)
+}
