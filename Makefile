@@ -45,7 +45,7 @@ test: lint unit fuzz integration ## everything that CI runs, quick checks first
 
 .PHONY: lint
 lint: $(golangci) ## gofmt, go vet and golangci-lint, on every module
-	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	@unformatted=$$(find . -path './.?*' -prune -o -name '*.go' -print0 | xargs -0 gofmt -l); \
 	  [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(golangci) run ./...
