@@ -196,6 +196,11 @@ type StateSpec struct {
 	Transform beam.TransformID
 	Name      string
 	Kind      StateKind
+	// Coder is the id, in Plan.Coders, of the coder of the values on the wire: a
+	// bag's elements, an ordered list's, the values of a multimap.
+	Coder string
+	// KeyCoder is that of a multimap's keys, empty for other kinds.
+	KeyCoder string
 }
 
 // TimerSpec is one timer family of a transform.
@@ -206,6 +211,10 @@ type TimerSpec struct {
 	ProcessingTime bool
 	// Coder is the id of the timer coder in Plan.Coders.
 	Coder string
+	// WindowExpiration: the runner sets a timer of this family, for every key and
+	// window that the transform saw, at the end of the window and its allowed
+	// lateness.
+	WindowExpiration bool
 }
 
 // GroupStage is a GroupByKey.
@@ -229,6 +238,10 @@ type TestStreamStage struct {
 	Payload *pipepb.TestStreamPayload
 	// Tags maps the payload's output tags to Stage.Outputs.
 	Tags map[string]int
+	// Prefix: the payload's elements get their length in front, as a varint, to
+	// be what the outputs' coder says (SDKs encode them as outermost values); else
+	// they have it already.
+	Prefix bool
 }
 
 // RewindowStage is a WindowInto with a standard window function.

@@ -1,0 +1,376 @@
+package translate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
+
+	"fresnel/internal/beam"
+)
+
+// maxDepth bounds how deep composites are nested.
+const maxDepth = 1000
+
+// leafKinds are the transforms that are taken whole, even where the client says
+// what they are made of.
+var leafKinds = map[string]kind{
+	urnParDo:               harnessNode,
+	urnWindowInto:          harnessNode,
+	urnMapWindows:          harnessNode,
+	urnMergeWindows:        harnessNode,
+	urnToString:            harnessNode,
+	urnIdentityDoFn:        harnessNode,
+	urnPrecombine:          harnessNode,
+	urnMergeAccumulators:   harnessNode,
+	urnExtractOutputs:      harnessNode,
+	urnConvertToAccum:      harnessNode,
+	urnCombineGrouped:      harnessNode,
+	urnPairWithRestriction: harnessNode,
+	urnSplitAndSize:        harnessNode,
+	urnProcessSized:        harnessNode,
+	urnTruncateSized:       harnessNode,
+	urnCombinePerKey:       combineNode,
+	urnReshuffle:           viaNode,
+	urnRedistribute:        viaNode,
+	urnRedistributeBy:      viaNode,
+	urnCreateView:          viaNode,
+	urnFlatten:             flattenNode,
+	urnGroupByKey:          groupNode,
+	urnImpulse:             impulseNode,
+	urnTestStream:          testStreamNode,
+}
+
+// leaves makes nodes of the pipeline's leaf transforms. Composites that are not
+// known give way to what they are made of, and those that hand on their inputs
+// as outputs vanish.
+func leaves(g *graph) error {
+	w := walk{graph: g, seen: map[string]bool{}}
+	for _, id := range g.roots() {
+		if err := w.visit(id, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roots are the pipeline's, or all transforms that no other contains.
+func (g *graph) roots() []string {
+	if len(g.rootIDs) > 0 {
+		return g.rootIDs
+	}
+	inner := map[string]bool{}
+	for _, t := range g.comps.GetTransforms() {
+		for _, sub := range t.GetSubtransforms() {
+			inner[sub] = true
+		}
+	}
+	var roots []string
+	for _, id := range slices.Sorted(maps.Keys(g.comps.GetTransforms())) {
+		if !inner[id] {
+			roots = append(roots, id)
+		}
+	}
+	return roots
+}
+
+type walk struct {
+	graph *graph
+	seen  map[string]bool
+}
+
+func (w *walk) visit(id string, depth int) error {
+	t, ok := w.graph.comps.GetTransforms()[id]
+	switch {
+	case !ok:
+		return invalid(id, "the transform is not in the pipeline")
+	case w.seen[id]:
+		return invalid(nameOf(id, t), "the transform is part of two others, or of itself")
+	case depth > maxDepth:
+		return invalid(nameOf(id, t), fmt.Sprintf("transforms are nested more than %d deep", maxDepth))
+	}
+	w.seen[id] = true
+	n, err := w.graph.leaf(id, t)
+	if err != nil {
+		return err
+	}
+	if n != nil {
+		w.graph.add(n)
+		return nil
+	}
+	for _, sub := range t.GetSubtransforms() {
+		if err := w.visit(sub, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func nameOf(id string, t *pipepb.PTransform) string {
+	if t.GetUniqueName() != "" {
+		return t.GetUniqueName()
+	}
+	return id
+}
+
+// leaf makes a node of a transform that is to be taken whole, and nil of one
+// that is not.
+func (g *graph) leaf(id string, t *pipepb.PTransform) (*node, error) {
+	k, known := g.kindOf(t)
+	composite := len(t.GetSubtransforms()) > 0
+	switch {
+	case known && composite && !takenWhole(k, t):
+		return nil, nil
+	case known:
+	case composite, passesOn(t):
+		return nil, nil
+	default:
+		return nil, unknownTransform(id, t)
+	}
+	n := &node{
+		kind: k, id: id, name: nameOf(id, t),
+		urn: t.GetSpec().GetUrn(), payload: t.GetSpec().GetPayload(), env: t.GetEnvironmentId(),
+		annotations: t.GetAnnotations(),
+		inputs:      maps.Clone(t.GetInputs()), outputs: maps.Clone(t.GetOutputs()),
+	}
+	if k == combineNode && composite && !g.liftable(n) {
+		return nil, nil
+	}
+	if err := g.prepare(n); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (g *graph) kindOf(t *pipepb.PTransform) (kind, bool) {
+	urn := t.GetSpec().GetUrn()
+	if k, ok := leafKinds[urn]; ok {
+		return k, true
+	}
+	switch {
+	case g.opts.NativeSources != nil && g.opts.NativeSources(urn):
+		return sourceNode, true
+	case g.opts.NativeSinks != nil && g.opts.NativeSinks(urn):
+		return sinkNode, true
+	}
+	return 0, false
+}
+
+// takenWhole says whether a composite of a known URN has the form of it; one
+// with side inputs, say, can only be run by its parts.
+func takenWhole(k kind, t *pipepb.PTransform) bool {
+	switch {
+	case k == combineNode, k == viaNode, k == groupNode, t.GetSpec().GetUrn() == urnCombineGrouped:
+		return len(t.GetInputs()) == 1 && len(t.GetOutputs()) == 1
+	}
+	return true
+}
+
+// passesOn says whether the transform's outputs are among its inputs: it does
+// nothing.
+func passesOn(t *pipepb.PTransform) bool {
+	in := map[string]bool{}
+	for _, coll := range t.GetInputs() {
+		in[coll] = true
+	}
+	for _, coll := range t.GetOutputs() {
+		if !in[coll] {
+			return false
+		}
+	}
+	return true
+}
+
+func unknownTransform(id string, t *pipepb.PTransform) error {
+	urn := t.GetSpec().GetUrn()
+	if urn == "" {
+		return invalid(nameOf(id, t), "the transform has neither parts nor a URN that says what it does")
+	}
+	return unsupported(nameOf(id, t), "the transform "+urn+" is not one that Fresnel runs",
+		"use another transform, or one that expands to ParDo, or, for a connector, the expansion service of this server")
+}
+
+// prepare checks what a node refers to, and reads its payload.
+func (g *graph) prepare(n *node) error {
+	for _, coll := range sortedValues(n.inputs) {
+		if err := g.checkCollection(n, coll); err != nil {
+			return err
+		}
+	}
+	for _, coll := range sortedValues(n.outputs) {
+		if err := g.checkCollection(n, coll); err != nil {
+			return err
+		}
+	}
+	if n.kind == harnessNode || n.kind == combineNode {
+		if err := g.checkEnvironment(n); err != nil {
+			return err
+		}
+	}
+	return g.checkForm(n)
+}
+
+func sortedValues(m map[string]string) []string { return slices.Sorted(maps.Values(m)) }
+
+func (g *graph) checkCollection(n *node, id string) error {
+	coll, ok := g.colls[id]
+	if !ok {
+		return invalid(n.name, fmt.Sprintf("the collection %q is not in the pipeline", id))
+	}
+	if err := g.coders.check(coll.GetCoderId()); err != nil {
+		return invalid(n.name, fmt.Sprintf("collection %q: %v", id, err))
+	}
+	strategy, ok := g.comps.GetWindowingStrategies()[coll.GetWindowingStrategyId()]
+	if !ok {
+		return invalid(n.name, fmt.Sprintf("the windowing strategy %q of collection %q is not in the pipeline", coll.GetWindowingStrategyId(), id))
+	}
+	if err := g.coders.check(strategy.GetWindowCoderId()); err != nil {
+		return invalid(n.name, fmt.Sprintf("windows of collection %q: %v", id, err))
+	}
+	return nil
+}
+
+// checkEnvironment gives a node without an environment the pipeline's only one.
+func (g *graph) checkEnvironment(n *node) error {
+	envs := g.comps.GetEnvironments()
+	if n.env == "" && len(envs) == 1 {
+		for id := range envs {
+			n.env = id
+		}
+	}
+	if _, ok := envs[n.env]; !ok {
+		return invalid(n.name, fmt.Sprintf("its environment %q is not in the pipeline", n.env))
+	}
+	return nil
+}
+
+// checkForm checks numbers of inputs and outputs, the coders of keyed
+// transforms and the payload.
+func (g *graph) checkForm(n *node) error {
+	switch n.kind {
+	case impulseNode, sourceNode, testStreamNode:
+		if len(n.inputs) > 0 {
+			return invalid(n.name, "a source has inputs")
+		}
+		if n.kind != testStreamNode && len(n.outputs) != 1 {
+			return invalid(n.name, fmt.Sprintf("a source has %d outputs, not one", len(n.outputs)))
+		}
+		return nil
+	case flattenNode:
+		return one(n, "outputs", n.outputs)
+	case viaNode:
+		return g.checkVia(n)
+	case groupNode:
+		return g.checkGroup(n)
+	case sinkNode:
+		return g.mainOf(n)
+	case combineNode:
+		return g.checkCombine(n)
+	}
+	return g.checkHarness(n)
+}
+
+func one(n *node, what string, m map[string]string) error {
+	if len(m) != 1 {
+		return invalid(n.name, fmt.Sprintf("it has %d %s, not one", len(m), what))
+	}
+	return nil
+}
+
+func (g *graph) checkVia(n *node) error {
+	if err := one(n, "outputs", n.outputs); err != nil {
+		return err
+	}
+	if err := g.mainOf(n); err != nil {
+		return err
+	}
+	switch n.urn {
+	case urnReshuffle, urnRedistribute:
+		n.routing = Spread
+	case urnRedistributeBy:
+		n.routing = ByKey
+		return g.needsKeys(n)
+	}
+	return nil
+}
+
+func (g *graph) checkGroup(n *node) error {
+	if err := one(n, "outputs", n.outputs); err != nil {
+		return err
+	}
+	if err := g.mainOf(n); err != nil {
+		return err
+	}
+	n.routing, n.begins = ByKey, true
+	return g.needsKeys(n)
+}
+
+func (g *graph) needsKeys(n *node) error {
+	if id := g.coderOf(n.mainInput()); !g.coders.isKV(id) {
+		return invalid(n.name, fmt.Sprintf("it works by key, but its input has the coder %s, not one of key and value", g.coders.describe(id)))
+	}
+	return nil
+}
+
+// mainOf finds the main input: the one that is not a side input.
+func (g *graph) mainOf(n *node) error {
+	found := 0
+	for local := range n.inputs {
+		if !n.isSide(local) {
+			n.main = local
+			found++
+		}
+	}
+	if found != 1 {
+		return invalid(n.name, fmt.Sprintf("it has %d main inputs, not one", found))
+	}
+	return nil
+}
+
+func (g *graph) checkHarness(n *node) error {
+	switch n.urn {
+	case urnParDo, urnPairWithRestriction, urnSplitAndSize, urnProcessSized, urnTruncateSized:
+		n.pardo = &pipepb.ParDoPayload{}
+		if err := proto.Unmarshal(n.payload, n.pardo); err != nil {
+			return invalid(n.name, "its ParDo payload cannot be read: "+err.Error())
+		}
+	case urnPrecombine, urnMergeAccumulators, urnExtractOutputs, urnConvertToAccum, urnCombineGrouped:
+		if err := g.readCombine(n); err != nil {
+			return err
+		}
+	}
+	if err := g.mainOf(n); err != nil {
+		return err
+	}
+	if n.pardo != nil {
+		return g.checkParDo(n)
+	}
+	return nil
+}
+
+func (g *graph) readCombine(n *node) error {
+	n.combine = &pipepb.CombinePayload{}
+	if err := proto.Unmarshal(n.payload, n.combine); err != nil {
+		return invalid(n.name, "its combine payload cannot be read: "+err.Error())
+	}
+	if id := n.combine.GetAccumulatorCoderId(); id != "" {
+		if err := g.coders.check(id); err != nil {
+			return invalid(n.name, "accumulators: "+err.Error())
+		}
+	}
+	return nil
+}
+
+// checkRequirements refuses what the client says the runner must be able to do
+// and Fresnel is not.
+func checkRequirements(p *pipepb.Pipeline) error {
+	for _, urn := range p.GetRequirements() {
+		if !requirements[urn] {
+			return &beam.Error{Code: beam.Unsupported, What: "the pipeline requires " + urn + ", which Fresnel does not know",
+				Cure: "remove what needs it, or use a newer Fresnel"}
+		}
+	}
+	return nil
+}
