@@ -5,8 +5,8 @@
 // together with what was read, entries are formed once and sent in order until
 // they are acknowledged: DESIGN.md section 10).
 //
-//	 broker ──Reader.Read──▶ Batch{elements, position, watermark} ──▶ commit
-//	 commit ──▶ entry n ──▶ Writer.Write(n, elements) ──▶ database
+//	broker ──Reader.Read──▶ Batch{elements, position, watermark} ──▶ commit
+//	commit ──▶ entry n ──▶ Writer.Write(n, elements) ──▶ database
 //
 // Every error that a connector returns is, or wraps, a *beam.Error: code
 // beam.Unavailable is retried by the runner with backoff and shown to the user
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"fresnel/internal/beam"
+	"fresnel/internal/coder"
 )
 
 // A Transform is what the translator finds in a pipeline for a connector: a
@@ -30,6 +31,12 @@ type Transform struct {
 	Name string
 	// Job names the job as a sink's progress records it: stable over restarts.
 	Job string
+	// Input is the coder of the elements that a sink is given, as the plan has
+	// it; nil for a source.
+	Input *coder.Windowed
+	// Durable tells that the outbox survives a crash, so that entries are sent
+	// again by another process. A sink then keeps its progress where it writes.
+	Durable bool
 }
 
 // Connector makes sources or sinks of the transforms whose URNs it answers to.
@@ -37,6 +44,9 @@ type Transform struct {
 type Connector interface {
 	// URNs lists the native transforms that this connector runs.
 	URNs() []string
+	// Reads tells the sources among these URNs from the sinks. Whether a source
+	// is bounded, its output collection says, and Source.Bounded.
+	Reads(urn string) bool
 	// Source returns the source of a read transform. It checks the
 	// configuration only; the first contact with a server is Source.Splits.
 	Source(t Transform) (Source, error)

@@ -1,0 +1,162 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+
+	"fresnel/internal/beam"
+)
+
+// startOffsets fixes where each partition is read from: start_read_time, else
+// what the group has committed, else auto.offset.reset.
+func (s *source) startOffsets(ctx context.Context, all []topicPartition) (map[topicPartition]int64, error) {
+	if s.read.StartTime != nil {
+		return s.offsetsAtTime(ctx, all, *s.read.StartTime)
+	}
+	offsets, err := s.committed(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	var left []topicPartition
+	for _, tp := range all {
+		if _, ok := offsets[tp]; !ok {
+			left = append(left, tp)
+		}
+	}
+	if len(left) == 0 {
+		return offsets, nil
+	}
+	at := int64(kafkago.LastOffset)
+	switch s.consumer.reset {
+	case "none":
+		return nil, &beam.Error{Code: beam.Rejected, Where: s.name,
+			What: fmt.Sprintf("the group %q has no offset for %s, and auto.offset.reset is none", s.consumer.group, left[0]),
+			Cure: "commit one, or set auto.offset.reset to earliest or latest"}
+	case "earliest":
+		at = kafkago.FirstOffset
+	}
+	rest, err := s.listOffsets(ctx, left, at)
+	if err != nil {
+		return nil, err
+	}
+	for tp, offset := range rest {
+		offsets[tp] = offset
+	}
+	return offsets, nil
+}
+
+// offsetsAtTime returns the first offset at or after a time; every partition
+// must have one, as with Java's KafkaIO.
+func (s *source) offsetsAtTime(ctx context.Context, all []topicPartition, millis int64) (map[topicPartition]int64, error) {
+	offsets, err := s.listOffsets(ctx, all, millis)
+	if err != nil {
+		return nil, err
+	}
+	for _, tp := range all {
+		if offset, ok := offsets[tp]; !ok || offset < 0 {
+			return nil, &beam.Error{Code: beam.Rejected, Where: s.name,
+				What: fmt.Sprintf("%s has no record at or after start_read_time (%s)", tp, time.UnixMilli(millis).UTC().Format(time.RFC3339)),
+				Cure: "choose an earlier time"}
+		}
+	}
+	return offsets, nil
+}
+
+// committed returns the offsets that the group has committed.
+func (s *source) committed(ctx context.Context, all []topicPartition) (map[topicPartition]int64, error) {
+	offsets := map[topicPartition]int64{}
+	if s.consumer.group == "" {
+		return offsets, nil
+	}
+	req := &kafkago.OffsetFetchRequest{GroupID: s.consumer.group, Topics: map[string][]int{}}
+	for _, tp := range all {
+		req.Topics[tp.topic] = append(req.Topics[tp.topic], int(tp.partition))
+	}
+	res, err := s.client.OffsetFetch(ctx, req)
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return nil, s.explain(err, "find the offsets of group "+s.consumer.group)
+	}
+	for topic, partitions := range res.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, s.explain(p.Error, "find the offsets of group "+s.consumer.group)
+			}
+			if p.CommittedOffset >= 0 {
+				offsets[topicPartition{topic, int32(p.Partition)}] = p.CommittedOffset
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// listOffsets returns the offsets at a time in milliseconds, or at one of
+// kafka-go's FirstOffset and LastOffset.
+func (s *source) listOffsets(ctx context.Context, all []topicPartition, at int64) (map[topicPartition]int64, error) {
+	req := &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{}, IsolationLevel: s.consumer.isolation}
+	for _, tp := range all {
+		req.Topics[tp.topic] = append(req.Topics[tp.topic], kafkago.OffsetRequest{Partition: int(tp.partition), Timestamp: at})
+	}
+	res, err := s.client.ListOffsets(ctx, req)
+	if err != nil {
+		return nil, s.explain(err, "find the offsets to start from")
+	}
+	offsets := map[topicPartition]int64{}
+	for topic, partitions := range res.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return nil, s.explain(p.Error, "find the offsets to start from")
+			}
+			if offset, ok := offsetOf(p, at); ok {
+				offsets[topicPartition{topic, int32(p.Partition)}] = offset
+			}
+		}
+	}
+	return offsets, nil
+}
+
+func offsetOf(p kafkago.PartitionOffsets, at int64) (offset int64, ok bool) {
+	switch at {
+	case kafkago.FirstOffset:
+		return p.FirstOffset, p.FirstOffset >= 0
+	case kafkago.LastOffset:
+		return p.LastOffset, p.LastOffset >= 0
+	}
+	for offset := range p.Offsets {
+		return offset, offset >= 0
+	}
+	return 0, false
+}
+
+func (s *source) firstOffset(ctx context.Context, tp topicPartition) (int64, error) {
+	offsets, err := s.listOffsets(ctx, []topicPartition{tp}, kafkago.FirstOffset)
+	if err != nil {
+		return 0, err
+	}
+	offset, ok := offsets[tp]
+	if !ok {
+		return 0, errors.New("the broker did not tell the first offset")
+	}
+	return offset, nil
+}
+
+// autoCreate asks for a topic in the way that lets the broker create it, as a
+// Java consumer does. Whether it did, the next description tells.
+func (s *source) autoCreate(ctx context.Context, topic string) {
+	if !s.consumer.createTopics {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := s.transport.RoundTrip(ctx, s.addr, &metadata.Request{TopicNames: []string{topic}, AllowAutoTopicCreation: true})
+	if err != nil {
+		s.log.Debug("topic is not there", "transform", s.name, "topic", topic, "error", err)
+	}
+}

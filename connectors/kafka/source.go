@@ -1,0 +1,296 @@
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"fresnel/connectors"
+	"fresnel/internal/beam"
+)
+
+// readSpec is the payload of a native read.
+type readSpec struct {
+	Consumer map[string]string `json:"consumer"` // as the user gave it: it may hold passwords
+	Topics   []string          `json:"topics"`
+	Format   format            `json:"format"`
+	Policy   policy            `json:"policy"`
+	// StartTime is the event time from which on records are read, in
+	// milliseconds, if it is set.
+	StartTime *int64 `json:"startTime,omitempty"`
+	// MaxRecords and MaxSeconds bound the read; 0: they do not.
+	MaxRecords int64 `json:"maxRecords,omitempty"`
+	MaxSeconds int64 `json:"maxSeconds,omitempty"`
+	// Commit lets the group's offsets follow (commit_offset_in_finalize).
+	Commit bool `json:"commit,omitempty"`
+}
+
+func (s *readSpec) bounded() bool { return s.MaxRecords > 0 || s.MaxSeconds > 0 }
+
+// source implements connectors.Source.
+type source struct {
+	name      string
+	log       *slog.Logger
+	read      readSpec
+	consumer  *consumer
+	transport *kafkago.Transport
+	client    *kafkago.Client
+	addr      net.Addr
+}
+
+func newSource(t connectors.Transform, log *slog.Logger) (*source, error) {
+	s := &source{name: t.Name, log: log}
+	if err := json.Unmarshal(t.Payload, &s.read); err != nil {
+		return nil, badPayload(t.Name)
+	}
+	if err := s.read.check(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.consumer, err = parseConsumer(s.read.Consumer); err != nil {
+		return nil, err
+	}
+	if len(s.consumer.ignored) > 0 {
+		log.Warn("consumer settings without effect", "transform", t.Name, "settings", s.consumer.ignored)
+	}
+	s.addr = kafkago.TCP(s.consumer.servers...)
+	s.transport = s.consumer.transport(s.read.Topics)
+	s.client = &kafkago.Client{Addr: s.addr, Transport: s.transport, Timeout: s.consumer.timeout}
+	return s, nil
+}
+
+func badPayload(name string) error {
+	// The cause would quote the payload, which may hold a password.
+	return &beam.Error{Code: beam.InvalidPipeline, Where: name, What: "the payload of the transform cannot be decoded",
+		Cure: "expand the pipeline with the expansion service of this version of Fresnel"}
+}
+
+func (s *readSpec) check() error {
+	invalid := func(what string) error {
+		return &beam.Error{Code: beam.InvalidPipeline, What: what}
+	}
+	switch {
+	case len(s.Topics) == 0:
+		return invalid("no topics to read are given")
+	case slices.Contains(s.Topics, ""):
+		return invalid("the name of a topic is empty")
+	case s.Policy != processingTime && s.Policy != createTime && s.Policy != appendTime:
+		return invalid(fmt.Sprintf("unknown timestamp policy %q", s.Policy))
+	case s.Commit && s.Consumer["group.id"] == "":
+		return &beam.Error{Code: beam.InvalidPipeline, Where: "commit_offset_in_finalize", What: "group.id is not set",
+			Cure: "set group.id in consumer_config"}
+	}
+	return nil
+}
+
+// Bounded implements connectors.Source.
+func (s *source) Bounded() bool { return s.read.bounded() }
+
+// Close implements connectors.Source.
+func (s *source) Close() error {
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+// Splits implements connectors.Source: one split for each partition, or a
+// single one for a bounded read, whose bound is one for all partitions.
+func (s *source) Splits(ctx context.Context) ([]connectors.Split, error) {
+	partitions, err := s.partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	offsets, err := s.startOffsets(ctx, partitions)
+	if err != nil {
+		return nil, err
+	}
+	if s.Bounded() {
+		return []connectors.Split{s.boundedSplit(partitions, offsets)}, nil
+	}
+	splits := make([]connectors.Split, len(partitions))
+	for i, tp := range partitions {
+		splits[i] = connectors.Split{ID: tp.String(), Start: position{offsets[tp]}.encode()}
+	}
+	return splits, nil
+}
+
+// Open implements connectors.Source.
+func (s *source) Open(_ context.Context, split connectors.Split, at []byte) (connectors.Reader, error) {
+	if s.Bounded() {
+		return s.openBounded(split, at)
+	}
+	tp, err := parsePartition(split.ID)
+	if err != nil {
+		return nil, err
+	}
+	p, err := decodePosition(at, 1)
+	if err != nil {
+		return nil, err
+	}
+	return newReader(s, tp, p[0]), nil
+}
+
+// Committed implements connectors.Source: a simple consumer's commit, outside
+// any group generation.
+func (s *source) Committed(ctx context.Context, split connectors.Split, at []byte) error {
+	if s.consumer.group == "" || !s.read.Commit && !s.consumer.autoCommit {
+		return nil
+	}
+	offsets, err := s.offsetsAt(split, at)
+	if err != nil {
+		return err
+	}
+	topics := map[string][]kafkago.OffsetCommit{}
+	for tp, offset := range offsets {
+		topics[tp.topic] = append(topics[tp.topic], kafkago.OffsetCommit{Partition: int(tp.partition), Offset: offset})
+	}
+	res, err := s.client.OffsetCommit(ctx, &kafkago.OffsetCommitRequest{GroupID: s.consumer.group, GenerationID: -1, Topics: topics})
+	if err == nil {
+		for _, partitions := range res.Topics {
+			for _, p := range partitions {
+				err = errors.Join(err, p.Error)
+			}
+		}
+	}
+	return s.explain(err, "commit offsets of group "+s.consumer.group)
+}
+
+func (s *source) explain(err error, doing string) error {
+	return explain(err, s.name, doing, s.consumer.servers)
+}
+
+// offsetsAt returns the offset of each partition at a position of a split.
+func (s *source) offsetsAt(split connectors.Split, at []byte) (map[topicPartition]int64, error) {
+	if s.Bounded() {
+		return boundedOffsets(split, at)
+	}
+	tp, err := parsePartition(split.ID)
+	if err != nil {
+		return nil, err
+	}
+	p, err := decodePosition(at, 1)
+	if err != nil {
+		return nil, err
+	}
+	return map[topicPartition]int64{tp: p[0]}, nil
+}
+
+// fetch asks for the records of one partition from an offset on. It waits for
+// fetch.max.wait.ms where there are none.
+func (s *source) fetch(ctx context.Context, tp topicPartition, offset int64) (*fetchedPartition, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.consumer.fetchMaxWait+s.consumer.timeout)
+	defer cancel()
+	res, err := s.transport.RoundTrip(ctx, s.addr, &fetchRequest{
+		ReplicaID:      -1,
+		MaxWaitTime:    int32(s.consumer.fetchMaxWait.Milliseconds()),
+		MinBytes:       int32(s.consumer.fetchMinBytes),
+		MaxBytes:       int32(s.consumer.fetchMaxBytes),
+		IsolationLevel: int8(s.consumer.isolation),
+		SessionEpoch:   -1, // no fetch session
+		RackID:         s.consumer.rack,
+		Topics: []fetchTopic{{Topic: tp.topic, Partitions: []fetchPartition{{
+			Partition:          tp.partition,
+			CurrentLeaderEpoch: -1,
+			FetchOffset:        offset,
+			LogStartOffset:     -1,
+			PartitionMaxBytes:  int32(s.consumer.fetchMaxBytes),
+		}}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer, ok := res.(*fetchResponse)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("an answer of type %T", res)
+	case answer.ErrorCode != 0:
+		return nil, kafkago.Error(answer.ErrorCode)
+	case len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1:
+		return nil, errors.New("an answer without the partition")
+	}
+	return &answer.Topics[0].Partitions[0], nil
+}
+
+// topicGrace is how long a topic may be unknown before it is missing: brokers
+// that create topics on demand take a moment.
+const topicGrace = 5 * time.Second
+
+// partitions returns all partitions of the topics, in a fixed order.
+func (s *source) partitions(ctx context.Context) ([]topicPartition, error) {
+	deadline := time.Now().Add(topicGrace)
+	for {
+		all, err := s.describe(ctx)
+		if !errors.Is(err, kafkago.UnknownTopicOrPartition) && !errors.Is(err, kafkago.LeaderNotAvailable) {
+			return all, s.explain(err, "find the partitions of "+strings.Join(s.read.Topics, ", "))
+		}
+		if errors.Is(err, kafkago.UnknownTopicOrPartition) && time.Now().After(deadline) {
+			return nil, s.missing(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+		s.transport.CloseIdleConnections() // it would answer from its cache
+	}
+}
+
+// missingTopic names the topic that the broker does not know.
+type missingTopic struct{ topic string }
+
+func (e missingTopic) Error() string { return "the topic " + e.topic + " does not exist" }
+func (e missingTopic) Unwrap() error { return kafkago.UnknownTopicOrPartition }
+
+func (s *source) missing(err error) error {
+	return &beam.Error{Code: beam.Rejected, Where: s.name,
+		What: fmt.Sprintf("%v at Kafka %s", err, strings.Join(s.consumer.servers, ",")),
+		Cure: "create it, or correct the name"}
+}
+
+// describe asks for the topics' partitions once.
+func (s *source) describe(ctx context.Context) ([]topicPartition, error) {
+	meta, err := s.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: s.read.Topics})
+	if err != nil {
+		s.transport.CloseIdleConnections() // so that the next try contacts the broker
+		return nil, err
+	}
+	var all []topicPartition
+	for _, t := range meta.Topics {
+		switch {
+		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
+			s.autoCreate(ctx, t.Name)
+			return nil, missingTopic{t.Name}
+		case t.Error != nil:
+			return nil, t.Error
+		}
+		for _, p := range t.Partitions {
+			all = append(all, topicPartition{t.Name, int32(p.ID)})
+		}
+	}
+	slices.SortFunc(all, func(a, b topicPartition) int {
+		if c := strings.Compare(a.topic, b.topic); c != 0 {
+			return c
+		}
+		return int(a.partition) - int(b.partition)
+	})
+	return all, nil
+}
+
+// parsePartition reads a split's id: a topic's name may hold dashes too.
+func parsePartition(id string) (topicPartition, error) {
+	var n int32
+	i := strings.LastIndexByte(id, '-')
+	if i > 0 {
+		if _, err := fmt.Sscanf(id[i+1:], "%d", &n); err == nil {
+			return topicPartition{id[:i], n}, nil
+		}
+	}
+	return topicPartition{}, &beam.Error{Code: beam.Internal, What: fmt.Sprintf("%q is no split of a Kafka source", id)}
+}
