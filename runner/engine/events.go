@@ -177,6 +177,8 @@ type Commit struct {
 	// Entry, Freed: an outbox entry formed, or acknowledged and forgotten.
 	Entry *Entry
 	Freed *EntryWritten
+	// Split is the accepted split that the commit makes lasting.
+	Split *SplitDone
 }
 
 // Bundle is one unit of work.

@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"math"
+	"time"
+)
+
+// Engine decides what runs when. It is driven by Step, from one goroutine.
+type Engine struct {
+	Options
+	stages []*stage
+	byRank []*stage
+	edges  []EdgeSpec
+	pools  []*pool
+
+	// now is the time of the step, since epoch: the time of the first one.
+	epoch   time.Time
+	started bool
+	now     instant
+
+	state State
+	err   error
+	ready Ready
+	wake  instant
+
+	// bundles are those in flight; lastBundle and seq count, durable is the last
+	// commit that is durable.
+	bundles    map[BundleID]*bundle
+	lastBundle BundleID
+	seq        CommitSeq
+	durable    CommitSeq
+
+	// readers counts for each block the queues, bundles and entries that it is in
+	// (I8); held is the size of all of them (I9).
+	readers map[BlockID]int32
+	held    int64
+	gates   map[GateID]*gate
+	delays  heap[delayed]
+	stable  []stableWait
+	later   []*bundle
+	offers  []sinkShard
+
+	// dirty has the ranks of stages whose watermarks may have moved; clocks the
+	// next alarm of each stage.
+	dirty   bitset
+	clocks  minTree[instant]
+	scratch []int
+	spare   []int
+
+	// What the job still waits for: stages that are not at the end of time, blocks
+	// anywhere, outbox entries, shards of sources and scripts, processing-time
+	// timers.
+	unfinished, blocks, entries, reading, timers int
+	// scripts counts script stages, turn is where to look for the next.
+	scripts, turn int
+	lastRead      instant
+
+	broken mutation
+}
+
+// instant is a time in nanoseconds since the first step.
+type instant int64
+
+const never instant = math.MaxInt64
+
+func (e *Engine) instant(t time.Time) instant { return instant(t.Sub(e.epoch)) }
+
+func (e *Engine) time(i instant) time.Time {
+	if i == never {
+		return time.Time{}
+	}
+	return e.epoch.Add(time.Duration(i))
+}
+
+// Step takes in what has happened and tells what to do. The first Step starts
+// the job; once the job has ended nothing happens any more. What a Ready holds
+// is the caller's, but the blocks of a Bundle are shared and must not be
+// changed.
+func (e *Engine) Step(ev Event) Ready {
+	if e.ended() {
+		return Ready{State: e.state, Err: e.err}
+	}
+	e.ready, e.wake = Ready{}, never
+	e.tick(ev.Now)
+	e.apply(&ev)
+	e.settleTimes()
+	if !e.ended() {
+		e.formEntries()
+		e.schedule()
+		e.playScript()
+		e.askSplits()
+		e.conclude()
+	}
+	return e.report()
+}
+
+func (e *Engine) tick(now time.Time) {
+	if !e.started {
+		e.started, e.epoch = true, now
+	}
+	e.now = max(e.now, e.instant(now))
+}
+
+// apply takes in the event itself.
+func (e *Engine) apply(ev *Event) {
+	switch {
+	case ev.WorkerUp != nil:
+		e.workerUp(ev.WorkerUp)
+	case ev.WorkerLost != nil:
+		e.workerLost(ev.WorkerLost)
+	case ev.BundleDone != nil:
+		e.bundleDone(ev.BundleDone)
+	case ev.BundleFailed != nil:
+		e.bundleFailed(ev.BundleFailed)
+	case ev.SplitDone != nil:
+		e.splitDone(ev.SplitDone)
+	case ev.EntryWritten != nil:
+		e.entryWritten(*ev.EntryWritten)
+	case ev.Durable != nil:
+		e.madeDurable(*ev.Durable)
+	case ev.Fail != nil:
+		e.fail(ev.Fail)
+	case ev.Cancel:
+		e.end(Cancelled)
+	case ev.Drain:
+		e.drain()
+	}
+}
+
+// settleTimes brings to an end what the event and the clock have set going.
+func (e *Engine) settleTimes() {
+	if e.ended() {
+		return
+	}
+	e.undelay()
+	e.ringRetries()
+	e.propagate()
+	e.ringClocks()
+}
+
+func (e *Engine) drain() {
+	if e.state == Running {
+		e.state = Draining
+		e.dropReads()
+		e.drainSources()
+	}
+}
+
+func (e *Engine) fail(err error) {
+	if !e.ended() {
+		e.err = err
+		e.end(Failed)
+	}
+}
+
+// end is the end: what still runs is abandoned.
+func (e *Engine) end(s State) {
+	e.state = s
+	for _, p := range e.pools {
+		for _, w := range p.workers {
+			if w == nil {
+				continue
+			}
+			for _, b := range w.running {
+				e.ready.Abandon = append(e.ready.Abandon, b.id)
+			}
+		}
+	}
+}
+
+func (e *Engine) ended() bool { return e.state >= Done }
+
+// conclude ends the job if nothing is left of it.
+func (e *Engine) conclude() {
+	if e.unfinished > 0 || e.blocks > 0 || e.entries > 0 || e.reading > 0 || e.timers > 0 ||
+		len(e.bundles) > 0 || e.moves() {
+		return
+	}
+	if e.state == Draining {
+		e.end(Drained)
+	} else {
+		e.end(Done)
+	}
+}
+
+// moves tells whether something other than a source can still happen without
+// the clock.
+func (e *Engine) moves() bool {
+	if e.entries > 0 || len(e.stable) > 0 || len(e.later) > 0 {
+		return true
+	}
+	for _, p := range e.pools {
+		for r := p.ready.next(0); r >= 0; r = p.ready.next(r + 1) {
+			if st := e.byRank[r]; st.Role != Source && !st.idle() {
+				return true
+			}
+		}
+		for _, st := range p.stages {
+			if st.running > 0 && !st.reads() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// report hands over what the step has decided.
+func (e *Engine) report() Ready {
+	r := e.ready
+	e.ready = Ready{}
+	r.State, r.Err = e.state, e.err
+	if e.ended() {
+		return r
+	}
+	e.wakeAt(e.clocks.min())
+	if len(e.delays) > 0 {
+		e.wakeAt(e.delays[0].at)
+	}
+	for _, b := range e.later {
+		if b.notBefore > e.now {
+			e.wakeAt(b.notBefore)
+		}
+	}
+	r.Wake = e.time(e.wake)
+	r.Quiet = e.rested()
+	return r
+}
+
+// rested tells whether only the clock, or news from outside, can set anything
+// going again.
+func (e *Engine) rested() bool {
+	if len(e.bundles) > 0 || e.entries > 0 || len(e.stable) > 0 {
+		return false
+	}
+	for _, b := range e.later {
+		if b.after > e.durable {
+			return false
+		}
+	}
+	for _, p := range e.pools {
+		if !p.ready.empty() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"fresnel/internal/beam"
+)
+
+// gate is a window of a side input that blocks wait for. It is forgotten when
+// the side input's watermark has passed its end; a gate that is not known is
+// open.
+type gate struct {
+	end     beam.EventTime
+	open    bool
+	waiters []*waiting
+}
+
+func (g *gate) before(o *gate) bool { return g.end < o.end }
+
+// waiting is a block behind gates.
+type waiting struct {
+	stage *stage
+	shard int
+	entry entry
+	gates []GateID
+	// closed counts the gates that are not open.
+	closed int
+}
+
+// declare makes gates known. It does so as soon as they are reported, not when
+// the bundle commits: one that commits earlier may name them as well.
+func (e *Engine) declare(gates []Gate) error {
+	for _, g := range gates {
+		if g.Stage < 0 || g.Stage >= len(e.stages) ||
+			g.SideInput < 0 || g.SideInput >= len(e.stages[g.Stage].sides) {
+			return fmt.Errorf("gate %d names side input %d of stage %d, which does not exist",
+				g.ID, g.SideInput, g.Stage)
+		}
+		e.declareOne(g)
+	}
+	return nil
+}
+
+func (e *Engine) declareOne(g Gate) {
+	in := &e.stages[g.Stage].sides[g.SideInput]
+	known := e.gates[g.ID]
+	switch {
+	case passed(in.watermark, g.End):
+	case known == nil:
+		known = &gate{end: g.End}
+		e.gates[g.ID] = known
+		in.ends.push(known)
+	}
+}
+
+// passed tells whether nothing more is to come for a window with that end.
+func passed(watermark, end beam.EventTime) bool {
+	return watermark > end || watermark >= beam.MaxEventTime
+}
+
+// passSide opens the gates that a side input's watermark has passed.
+func (e *Engine) passSide(st *stage, input int) {
+	in := &st.sides[input]
+	in.watermark = max(in.watermark, in.producers.min())
+	for len(in.ends) > 0 && passed(in.watermark, in.ends[0].end) {
+		e.unlock(in.ends.pop())
+	}
+}
+
+// openGates opens those for which a pane has arrived. One that no block has
+// named yet is remembered as open.
+func (e *Engine) openGates(ids []GateID) {
+	for _, id := range ids {
+		if g := e.gates[id]; g != nil {
+			e.unlock(g)
+		} else {
+			e.gates[id] = &gate{open: true}
+		}
+	}
+}
+
+func (e *Engine) unlock(g *gate) {
+	if g.open {
+		return
+	}
+	g.open = true
+	ws := g.waiters
+	g.waiters = nil
+	for _, w := range ws {
+		w.closed--
+	}
+	for _, w := range ws {
+		if w.closed == 0 {
+			e.letThrough(w.stage, w.shard)
+		}
+	}
+}
+
+// waits puts a block behind its gates, if one is closed, or if another block
+// waits that shares a gate with it: elements of one window stay in order (I13),
+// while those of other windows may pass.
+func (e *Engine) waits(st *stage, i int, p entry, gates []GateID) bool {
+	w := &waiting{stage: st, shard: i, entry: p, gates: gates}
+	sh := &st.shards[i]
+	for _, id := range gates {
+		if g := e.gates[id]; g != nil && !g.open {
+			w.closed++
+			g.waiters = append(g.waiters, w)
+		}
+	}
+	if w.closed == 0 && !slices.ContainsFunc(sh.gated, w.behind) {
+		return false
+	}
+	sh.gated = append(sh.gated, w)
+	st.apart.add(&p)
+	return true
+}
+
+// behind tells whether w must stay behind o.
+func (w *waiting) behind(o *waiting) bool {
+	return slices.ContainsFunc(w.gates, func(id GateID) bool { return slices.Contains(o.gates, id) })
+}
+
+// letThrough queues the blocks of a shard that nothing holds any more.
+func (e *Engine) letThrough(st *stage, i int) {
+	sh := &st.shards[i]
+	all := sh.gated
+	sh.gated = nil
+	for _, w := range all {
+		if w.closed > 0 || slices.ContainsFunc(sh.gated, w.behind) {
+			sh.gated = append(sh.gated, w)
+			continue
+		}
+		st.apart.sub(&w.entry)
+		e.enqueue(st, i, w.entry)
+	}
+}

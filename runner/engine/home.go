@@ -1,0 +1,96 @@
+package engine
+
+// An exclusive shard has a home, the worker that it sticks to, so that what
+// the worker has cached of its state stays valid (I11).
+
+// settleIn gives a new worker its share of the homes.
+func (e *Engine) settleIn(st *stage, w *worker) {
+	for len(st.lanes) < len(st.pool.workers) {
+		st.lanes = append(st.lanes, lane{})
+	}
+	if !st.Exclusive {
+		return
+	}
+	counts, workers := st.residents()
+	for i := range st.shards {
+		if st.shards[i].home < 0 {
+			e.move(st, i, w.pos)
+			counts[w.pos]++
+		}
+	}
+	share := st.Shards / workers
+	for i := st.Shards - 1; i >= 0 && counts[w.pos] < share; i-- {
+		if from := st.shards[i].home; counts[from] > share {
+			counts[from]--
+			counts[w.pos]++
+			e.move(st, i, w.pos)
+		}
+	}
+}
+
+// residents counts the shards at each position, and the workers.
+func (st *stage) residents() (counts []int, workers int) {
+	counts = make([]int, len(st.pool.workers))
+	for i := range st.shards {
+		if home := st.shards[i].home; home >= 0 {
+			counts[home]++
+		}
+	}
+	for _, w := range st.pool.workers {
+		if w != nil {
+			workers++
+		}
+	}
+	return counts, workers
+}
+
+// moveOut spreads the shards of a lost worker over those that are left.
+func (e *Engine) moveOut(st *stage, w *worker) {
+	if !st.Exclusive {
+		return
+	}
+	counts, _ := st.residents()
+	for i := range st.shards {
+		if st.shards[i].home == w.pos {
+			to := st.pool.leastOf(counts)
+			e.move(st, i, to)
+			if to >= 0 {
+				counts[to]++
+			}
+		}
+	}
+}
+
+// leastOf is the position of the living worker with the least count, or -1.
+func (p *pool) leastOf(counts []int) int {
+	least := -1
+	for pos, w := range p.workers {
+		if w != nil && (least < 0 || counts[pos] < counts[least]) {
+			least = pos
+		}
+	}
+	return least
+}
+
+// move gives a shard a new home, and its place in the lane there.
+func (e *Engine) move(st *stage, i, to int) {
+	sh := &st.shards[i]
+	if sh.listed {
+		from := st.lane(i)
+		from.drop(i)
+	}
+	sh.home = to
+	if sh.listed {
+		l := st.lane(i)
+		l.shards = append(l.shards, i)
+	}
+}
+
+func (l *lane) drop(i int) {
+	for k, s := range l.shards {
+		if s == i {
+			l.shards = append(l.shards[:k], l.shards[k+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// pool is a set of workers, and the stages that run on them.
+type pool struct {
+	PoolSpec
+	index int
+	// workers by position; positions of lost workers are nil until used again.
+	workers []*worker
+	// stages that run here; ready has the ranks of those with work.
+	stages []*stage
+	ready  bitset
+	// picks counts bundles started, for the age of what waits.
+	picks int
+}
+
+// worker is one SDK harness, or the runner itself for a native pool.
+type worker struct {
+	id, pos int
+	slots   int
+	// wide workers run bundles side by side; a harness has one interpreter for all.
+	wide bool
+	// running are the bundles in flight, in the order of their start.
+	running []*bundle
+	// busy is the decaying share of time with a bundle in flight, as of seen.
+	busy float64
+	seen instant
+	// served grows by the time that one bundle had of the worker, had it run all
+	// along: with n in flight, at a n-th of the clock's speed.
+	served instant
+}
+
+// busyMemory is the time constant of worker.busy: it is the busy share of about
+// the last tenth of a second.
+const busyMemory = instant(100 * time.Millisecond)
+
+// pass brings the worker's measures up to now.
+func (w *worker) pass(now instant) {
+	dt := now - w.seen
+	if dt <= 0 {
+		return
+	}
+	w.seen = now
+	fade := math.Exp(-float64(dt) / float64(busyMemory))
+	w.busy *= fade
+	if n := len(w.running); n > 0 {
+		w.busy += 1 - fade
+		w.served += dt / instant(n)
+	}
+}
+
+func (w *worker) free() int { return w.slots - len(w.running) }
+
+func (w *worker) begin(b *bundle, now instant) {
+	w.pass(now)
+	w.running = append(w.running, b)
+	b.worker, b.started, b.servedAt = w, now, w.served
+}
+
+func (w *worker) end(b *bundle, now instant) {
+	w.pass(now)
+	if i := slices.Index(w.running, b); i >= 0 {
+		w.running = slices.Delete(w.running, i, i+1)
+	}
+}
+
+// falls is when an idle worker's busy share comes down to limit.
+func (w *worker) falls(limit float64) instant {
+	if limit <= 0 || w.busy <= limit {
+		return w.seen
+	}
+	wait := instant(float64(busyMemory) * math.Log(w.busy/limit))
+	return w.seen + max(wait, shortestWait)
+}
+
+// shortestWait keeps the clock's ticks from being finer than clocks are.
+const shortestWait = instant(200 * time.Microsecond)
+
+func newPool(index int, spec PoolSpec, stages int) *pool {
+	p := &pool{PoolSpec: spec, index: index, ready: newBitset(stages)}
+	def(&p.PerBundle, 2*time.Millisecond)
+	if spec.Native {
+		p.add(0, 0)
+	}
+	return p
+}
+
+// find returns the worker with the id, or nil.
+func (p *pool) find(id int) *worker {
+	for _, w := range p.workers {
+		if w != nil && w.id == id {
+			return w
+		}
+	}
+	return nil
+}
+
+// add puts a worker at the first free position.
+func (p *pool) add(id int, now instant) *worker {
+	w := &worker{id: id, slots: p.Slots, wide: p.Native, seen: now}
+	w.pos = slices.Index(p.workers, nil)
+	if w.pos < 0 {
+		w.pos = len(p.workers)
+		p.workers = append(p.workers, nil)
+	}
+	p.workers[w.pos] = w
+	return w
+}
+
+// slots of all workers.
+func (p *pool) slots() int {
+	n := 0
+	for _, w := range p.workers {
+		if w != nil {
+			n += w.slots
+		}
+	}
+	return max(n, 1)
+}
+
+// free slots of all workers.
+func (p *pool) free() int {
+	n := 0
+	for _, w := range p.workers {
+		if w != nil {
+			n += w.free()
+		}
+	}
+	return n
+}
+
+// freest returns the worker that should take the next bundle: of those with a
+// free slot one with fewest bundles in flight; among these the one used most
+// lately, so that a trickle keeps one worker warm instead of waking all.
+func (p *pool) freest(now instant, may func(*worker) bool) *worker {
+	var best *worker
+	for _, w := range p.workers {
+		if w == nil || w.free() <= 0 {
+			continue
+		}
+		w.pass(now)
+		if !may(w) {
+			continue
+		}
+		if best == nil || len(w.running) < len(best.running) ||
+			len(w.running) == len(best.running) && w.busy > best.busy {
+			best = w
+		}
+	}
+	return best
+}

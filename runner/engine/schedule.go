@@ -1,0 +1,180 @@
+package engine
+
+import "time"
+
+// schedule starts what may start.
+func (e *Engine) schedule() {
+	for _, p := range e.pools {
+		for !p.ready.empty() && p.free() > 0 && e.startOne(p) {
+		}
+	}
+}
+
+// patience is how many bundles of others a ready stage lets pass.
+const patience = 8
+
+// startOne starts the bundle that matters most: of the stage that has waited
+// longest, if that is too long, otherwise of the one farthest downstream, so
+// that what is under way is finished before more is begun.
+func (e *Engine) startOne(p *pool) bool {
+	if st := p.oldest(e.byRank); st != nil && p.picks-st.since > patience && e.startStage(st) {
+		return true
+	}
+	for r := p.ready.before(len(e.byRank)); r >= 0; r = p.ready.before(r) {
+		if e.startStage(e.byRank[r]) {
+			return true
+		}
+	}
+	return false
+}
+
+// oldest is the ready stage that has waited longest.
+func (p *pool) oldest(byRank []*stage) *stage {
+	var oldest *stage
+	for r := p.ready.next(0); r >= 0; r = p.ready.next(r + 1) {
+		if st := byRank[r]; oldest == nil || st.since < oldest.since {
+			oldest = st
+		}
+	}
+	return oldest
+}
+
+// startStage starts a bundle of the stage, if there is a place for it now.
+func (e *Engine) startStage(st *stage) bool {
+	if st.idle() {
+		st.pool.ready.clear(st.rank)
+		st.deferred = never
+		return false
+	}
+	b, w := e.next(st)
+	if b == nil {
+		return false
+	}
+	e.start(b, w)
+	st.pool.picks++
+	st.since = st.pool.picks
+	st.deferred = never
+	return true
+}
+
+// next returns the bundle that the stage would start, and where.
+func (e *Engine) next(st *stage) (*bundle, *worker) {
+	if len(st.again) > 0 {
+		w := st.pool.freest(e.now, anyWorker)
+		if w == nil {
+			return nil, nil
+		}
+		b := st.again[0]
+		st.again = st.again[1:]
+		return b, w
+	}
+	if st.Role == Source && e.rests(st) {
+		return nil, nil
+	}
+	w := st.pool.freest(e.now, func(w *worker) bool { return e.suits(st, w) })
+	if w == nil {
+		return nil, nil
+	}
+	b := e.form(st, st.laneAt(w), e.room(st))
+	if len(b.work) == 0 {
+		return nil, nil
+	}
+	return b, w
+}
+
+func anyWorker(*worker) bool { return true }
+
+// laneAt is the lane that the worker takes from.
+func (st *stage) laneAt(w *worker) *lane {
+	if st.Exclusive {
+		return &st.lanes[w.pos]
+	}
+	return &st.lanes[0]
+}
+
+// room is the size of the stage's next bundle: its fair share of what is
+// pending, at least what is worth the fixed cost, at most what the target time
+// allows.
+func (e *Engine) room(st *stage) room {
+	limit := min(st.cost.limit(e.TargetBundle), e.MaxBundleElements)
+	share := ceil(st.queued.elements, st.pool.slots())
+	return room{
+		want: amount{
+			elements: min(max(share, st.cost.enough()), limit),
+			bytes:    e.MaxBundleBytes,
+		},
+		limit: amount{elements: limit, bytes: e.MaxBundleBytes},
+	}
+}
+
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// suits tells whether the worker should take a bundle of the stage now.
+func (e *Engine) suits(st *stage, w *worker) bool {
+	l := st.laneAt(w)
+	if len(l.shards) == 0 {
+		return false
+	}
+	if w.wide || e.worthwhile(st, l) || !e.crowded(w) {
+		return true
+	}
+	if st.deferred == never {
+		st.deferred = e.now
+	}
+	give := st.deferred + instant(longestWait*st.cost.fixed)
+	if e.now >= give {
+		return true
+	}
+	e.wakeAt(give)
+	if len(w.running) == 0 {
+		e.wakeAt(w.falls(e.BusyLimit))
+	}
+	return false
+}
+
+// longestWait is for how many times its fixed cost a small bundle is held back:
+// then it costs less than a tenth of the worker's time.
+const longestWait = 10
+
+// crowded tells whether small bundles would keep the worker from better work.
+func (e *Engine) crowded(w *worker) bool {
+	if !e.Streaming {
+		return len(w.running) > 0
+	}
+	return w.busy > e.BusyLimit
+}
+
+// worthwhile tells whether a lane has enough for a bundle that is not small.
+func (e *Engine) worthwhile(st *stage, l *lane) bool {
+	enough := min(st.cost.enough(), st.cost.limit(e.TargetBundle), e.MaxBundleElements)
+	elements := 0
+	for _, i := range l.shards {
+		for q, k := &st.shards[i].queue, 0; k < q.len(); k++ {
+			if elements += q.all[q.head+k].count; elements >= enough {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wakeAt asks for a tick.
+func (e *Engine) wakeAt(t instant) { e.wake = min(e.wake, t) }
+
+// rests tells whether a source must wait for what it has produced to be worked
+// off (I9). It may go on where nothing else moves, and now and then in any
+// case: what is pending may wait for a watermark that only the source can move.
+func (e *Engine) rests(st *stage) bool {
+	if e.MaxPendingBytes <= 0 || e.held <= e.MaxPendingBytes || !e.moves() {
+		return false
+	}
+	next := e.lastRead + instant(sourceTrickle)
+	if e.now >= next {
+		return false
+	}
+	e.wakeAt(next)
+	return true
+}
+
+// sourceTrickle is how often a source goes on above the limit.
+const sourceTrickle = time.Second

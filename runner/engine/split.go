@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// splitAsked is what a bundle has been asked.
+type splitAsked struct {
+	// waiting for an answer, to a checkpoint or to a plain split.
+	waiting    bool
+	checkpoint bool
+	// next is the earliest time for another plain split, nextCheckpoint the time
+	// of the next checkpoint; 0 before the first.
+	next, nextCheckpoint instant
+}
+
+// leastAge is how long a bundle must have run to be split.
+const leastAge = 50 * time.Millisecond
+
+// askSplits asks for checkpoints that are due, and for splits where a slot
+// idles.
+func (e *Engine) askSplits() {
+	for _, p := range e.pools {
+		idle := 0
+		if p.ready.empty() {
+			idle = p.free()
+		}
+		for _, w := range p.workers {
+			if w == nil {
+				continue
+			}
+			for _, b := range w.running {
+				idle = e.askSplit(b, idle)
+			}
+		}
+	}
+}
+
+// askSplit asks one bundle, and returns how many slots still idle.
+func (e *Engine) askSplit(b *bundle, idle int) int {
+	switch {
+	case b.asked.waiting:
+		if !b.asked.checkpoint {
+			idle--
+		}
+	case e.checkpointDue(b):
+		e.ask(b, 0, true)
+	case idle > 0 && e.splitDue(b):
+		e.ask(b, 0.5, false)
+		idle--
+	}
+	return idle
+}
+
+func (e *Engine) ask(b *bundle, fraction float64, checkpoint bool) {
+	b.asked.waiting, b.asked.checkpoint = true, checkpoint
+	e.ready.Splits = append(e.ready.Splits, SplitRequest{Bundle: b.id, Fraction: fraction})
+}
+
+// checkpointDue tells whether the bundle has run for CheckpointAfter, or has
+// been running when the drain began.
+func (e *Engine) checkpointDue(b *bundle) bool {
+	after := instant(b.stage.CheckpointAfter)
+	if after <= 0 {
+		return false
+	}
+	due := max(b.started+after, b.asked.nextCheckpoint)
+	if e.state == Draining && !b.drains && b.asked.nextCheckpoint == 0 {
+		due = e.now
+	}
+	if due > e.now {
+		e.wakeAt(due)
+		return false
+	}
+	b.asked.nextCheckpoint = e.now + after
+	return true
+}
+
+// splitDue tells whether the bundle has run long enough, and has enough to do,
+// for a split to be worth its cost.
+func (e *Engine) splitDue(b *bundle) bool {
+	st := b.stage
+	if !st.Splittable || st.Exclusive {
+		return false
+	}
+	least := max(instant(leastAge), instant(2*st.cost.fixed))
+	due := max(b.started+least, b.asked.next)
+	if due > e.now {
+		e.wakeAt(due)
+		return false
+	}
+	end := b.started + instant(st.cost.expected(b.size.elements))
+	if end > e.now && end < e.now+least {
+		e.wakeAt(end)
+		return false // it is about to end, if all goes as expected
+	}
+	b.asked.next = e.now + least
+	return true
+}
+
+// splitDone takes in the answer. An accepted split is a commit of its own: from
+// now on the bundle is its primary, whatever becomes of it.
+func (e *Engine) splitDone(ev *SplitDone) {
+	b := e.bundles[ev.Bundle]
+	if b == nil {
+		return
+	}
+	b.asked.waiting = false
+	if !ev.Accepted {
+		return
+	}
+	if err := b.checkSplit(ev); err != nil {
+		e.broke(b.stage, err)
+		return
+	}
+	c := Commit{Seq: e.nextSeq(), Stage: b.stage.index, Split: ev}
+	b.after = c.Seq
+	if !b.stage.StableInput {
+		b.after = 0
+	}
+	primary := e.holdPrimary(b, ev.Primary)
+	e.placeResidual(b, ev.Residual)
+	c.Consumed = e.replace(b, ev, primary)
+	e.ready.Commits = append(e.ready.Commits, c)
+}
+
+func (b *bundle) checkSplit(ev *SplitDone) error {
+	if b.stage.reads() {
+		return fmt.Errorf("a bundle of a source was split")
+	}
+	for _, list := range [][]ShardBlocks{ev.Primary, ev.Residual} {
+		for _, s := range list {
+			if !b.has(s.Shard) {
+				return fmt.Errorf("a split names shard %d, which is not in the bundle", s.Shard)
+			}
+		}
+	}
+	return nil
+}
+
+// holdPrimary accounts for the primaries; a block that is kept as it is keeps
+// its hold.
+func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks) map[int][]InputBlock {
+	primary := make(map[int][]InputBlock, len(parts))
+	for _, part := range parts {
+		for _, in := range part.Blocks {
+			if old, ok := b.find(part.Shard, in.Block.ID); ok {
+				in.Block.Hold = old.Hold
+			}
+			p := e.account(b.stage, in)
+			primary[part.Shard] = append(primary[part.Shard], p.block())
+		}
+	}
+	return primary
+}
+
+// find returns the block of the bundle's input with the id.
+func (b *bundle) find(shard int, id BlockID) (Block, bool) {
+	for i := range b.work {
+		if b.work[i].Shard != shard {
+			continue
+		}
+		for k := range b.work[i].Blocks {
+			if b.work[i].Blocks[k].Block.ID == id {
+				return b.work[i].Blocks[k].Block, true
+			}
+		}
+	}
+	return Block{}, false
+}
+
+// replace gives the bundle its new input in the shards that the split names.
+func (e *Engine) replace(b *bundle, ev *SplitDone, primary map[int][]InputBlock) []BlockID {
+	var consumed []BlockID
+	b.work = slices.Clone(b.work)
+	b.size = amount{}
+	for i := range b.work {
+		w := &b.work[i]
+		if names(ev.Primary, w.Shard) || names(ev.Residual, w.Shard) {
+			for k := range w.Blocks {
+				consumed = e.release(b.stage, &w.Blocks[k].Block, consumed)
+			}
+			w.Blocks = primary[w.Shard]
+		}
+		b.size.addAll(w.Blocks)
+	}
+	return consumed
+}
+
+func names(list []ShardBlocks, shard int) bool {
+	return slices.ContainsFunc(list, func(s ShardBlocks) bool { return s.Shard == shard })
+}
+
+// placeResidual puts residuals in the place of what they were cut from: before
+// what is queued, or, where later bundles of the shard are on their way, into a
+// bundle of their own that commits before those (I13). What is checkpointed, or
+// asks to be resumed later, goes behind what is queued.
+func (e *Engine) placeResidual(b *bundle, parts []ShardBlocks) {
+	st := b.stage
+	rest := &bundle{stage: st, after: b.after}
+	for _, part := range parts {
+		order := st.shards[part.Shard].order
+		switch {
+		case b.asked.checkpoint:
+			e.takeBack(st, []ShardBlocks{part})
+		case order[len(order)-1] == b:
+			e.putFront(st, part)
+		default:
+			e.follow(b, rest, part)
+		}
+	}
+	if len(rest.work) > 0 {
+		e.putBack(rest)
+	}
+}
+
+func (e *Engine) putFront(st *stage, part ShardBlocks) {
+	var front []entry
+	for _, in := range part.Blocks {
+		if e.late(in.Block.NotBefore) {
+			e.arrive(st, part.Shard, in)
+			continue
+		}
+		front = append(front, e.account(st, in))
+	}
+	e.enqueueFront(st, part.Shard, front)
+}
+
+// follow adds a part of b's input to a bundle that stands right behind b.
+func (e *Engine) follow(b, rest *bundle, part ShardBlocks) {
+	work := ShardWork{Shard: part.Shard}
+	for _, in := range part.Blocks {
+		p := e.account(b.stage, in)
+		rest.size.add(&p)
+		work.Blocks = append(work.Blocks, p.block())
+	}
+	rest.work = append(rest.work, work)
+	sh := &b.stage.shards[part.Shard]
+	at := slices.Index(sh.order, b) + 1
+	sh.order = slices.Insert(sh.order, at, rest)
+}

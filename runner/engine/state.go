@@ -1,0 +1,11 @@
+package engine
+
+var stateNames = [...]string{"running", "draining", "done", "drained", "cancelled", "failed"}
+
+// String names the state.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "unknown"
+}
