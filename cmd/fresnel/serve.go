@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	_ "net/http/pprof" // served only with --pprof
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"fresnel/connectors"
+	"fresnel/connectors/expansion"
+	"fresnel/connectors/kafka"
+	"fresnel/connectors/mysql"
+	"fresnel/fnapi"
+	"fresnel/jobservice"
+	"fresnel/runner"
+)
+
+// serveConfig is what the flags of serve set; Prism's spelling is accepted.
+type serveConfig struct {
+	jobPort   int
+	host      string
+	dataDir   string
+	logLevel  string
+	logKind   string
+	serveHTTP bool
+	pprof     string
+}
+
+func (c *serveConfig) flags(fs *flag.FlagSet) {
+	fs.IntVar(&c.jobPort, "job_port", 8073, "port of the job endpoint; 0 takes a free one")
+	fs.StringVar(&c.host, "host", "localhost", "address to listen on; only this machine can connect to localhost")
+	fs.StringVar(&c.dataDir, "data_dir", "", "directory for artifacts (default: a temporary one)")
+	fs.StringVar(&c.logLevel, "log_level", "info", "least level that is logged: debug, info, warn, error")
+	fs.StringVar(&c.logKind, "log_kind", "text", "form of the log: text (or dev), json")
+	fs.BoolVar(&c.serveHTTP, "serve_http", true, "accepted for Prism's command line; there is no web page yet")
+	fs.StringVar(&c.pprof, "pprof", "", "address to serve Go profiles on, for example localhost:6060")
+}
+
+func serve(ctx context.Context, args []string) error {
+	var c serveConfig
+	fs := flag.NewFlagSet("fresnel serve", flag.ContinueOnError)
+	c.flags(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	s, err := startServer(c)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "fresnel: job endpoint %s\n", s.endpoint)
+	select {
+	case <-ctx.Done():
+	case err = <-s.failed:
+	}
+	s.close()
+	return err
+}
+
+// server is a running Fresnel.
+type server struct {
+	endpoint  string
+	failed    chan error
+	jobs      *jobservice.Service
+	harnesses *fnapi.Server
+	grpc      *grpc.Server
+	cleanUp   func()
+}
+
+func startServer(c serveConfig) (*server, error) {
+	log, err := newLog(c)
+	if err != nil {
+		return nil, err
+	}
+	dir, cleanUp, err := dataDir(c.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	lis, err := net.Listen("tcp", net.JoinHostPort(c.host, fmt.Sprint(c.jobPort)))
+	if err != nil {
+		cleanUp()
+		return nil, fmt.Errorf("cannot listen for jobs: %w (choose another port with --job_port)", err)
+	}
+	s := &server{failed: make(chan error, 1), cleanUp: cleanUp, endpoint: fmt.Sprintf("%s:%d", c.host, lis.Addr().(*net.TCPAddr).Port)}
+	if err := s.start(c, lis, dir, log); err != nil {
+		cleanUp()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) start(c serveConfig, lis net.Listener, dir string, log *slog.Logger) error {
+	var err error
+	if s.harnesses, err = fnapi.NewServer(fnapi.Config{Listen: net.JoinHostPort(c.host, "0"), Log: log}); err != nil {
+		return err
+	}
+	kafka, mysql := kafka.New(log), mysql.New(log)
+	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}})
+	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(dir, "artifacts"), Log: log,
+		Endpoint: s.endpoint, Expansion: expansion.New()})
+	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
+	s.jobs.Register(s.grpc)
+	go func() { s.failed <- s.grpc.Serve(lis) }()
+	if c.pprof != "" {
+		go func() { log.Error("profiles", "error", http.ListenAndServe(c.pprof, nil)) }()
+	}
+	return nil
+}
+
+func (s *server) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_ = s.jobs.Close(ctx) // what does not end in time ends with the process
+	s.grpc.Stop()
+	s.harnesses.Close()
+	s.cleanUp()
+}
+
+func dataDir(dir string) (string, func(), error) {
+	if dir != "" {
+		return dir, func() {}, os.MkdirAll(dir, 0o700)
+	}
+	dir, err := os.MkdirTemp("", "fresnel-")
+	return dir, func() { _ = os.RemoveAll(dir) }, err
+}
+
+func newLog(c serveConfig) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log_level %q is none of debug, info, warn, error", c.logLevel)
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if strings.HasPrefix(c.logKind, "json") {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
+}

@@ -1,0 +1,160 @@
+package runner
+
+import (
+	"sync"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/engine"
+	"fresnel/runner/window"
+	"fresnel/translate"
+)
+
+// gates numbers what elements may wait for: a side input of a stage and one of
+// its windows.
+type gates struct {
+	mu   sync.Mutex
+	byID map[gateKey]engine.Gate
+}
+
+type gateKey struct {
+	stage, input int
+	window       string // encoded side window; "" for a whole side input
+}
+
+func newGates() *gates { return &gates{byID: map[gateKey]engine.Gate{}} }
+
+func (g *gates) get(k gateKey, end beam.EventTime) engine.Gate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gate, ok := g.byID[k]
+	if !ok {
+		gate = engine.Gate{ID: engine.GateID(len(g.byID) + 1), Stage: k.stage, SideInput: k.input, End: end}
+		g.byID[k] = gate
+	}
+	return gate
+}
+
+// gater finds the gates of the elements that arrive at a stage with side
+// inputs.
+type gater struct {
+	gates *gates
+	stage int
+	main  *coder.Coder // the main input's window coder
+	sides []sideGate
+	// static are the gates of all elements, where they do not depend on the
+	// window.
+	static []engine.Gate
+}
+
+// sideGate maps main windows to gates of one side input.
+type sideGate struct {
+	input int
+	fn    window.Fn
+}
+
+// newGater returns nil for a stage without side inputs.
+func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
+	if s.Kind != translate.Harness || len(s.Harness.SideInputs) == 0 {
+		return nil, nil
+	}
+	main, err := j.windowCoder(s.Inputs[0].Windowing)
+	if err != nil {
+		return nil, err
+	}
+	g := &gater{gates: j.gates, stage: index, main: main}
+	for i, side := range s.Harness.SideInputs {
+		strategy, err := j.strategy(side.Collection.Windowing)
+		if err != nil {
+			return nil, err
+		}
+		if dynamicMapping(side, strategy) && side.MainWindowing == s.Inputs[0].Windowing {
+			g.sides = append(g.sides, sideGate{input: i, fn: strategy.Fn()})
+			continue
+		}
+		g.static = append(g.static, g.gates.get(gateKey{index, i, ""}, wholeEnd(strategy)))
+	}
+	return g, nil
+}
+
+// dynamicMapping tells that the side window depends on the main window in a way
+// that the runner can compute.
+func dynamicMapping(side translate.SideInputSpec, s *window.Strategy) bool {
+	if !side.StandardMapping {
+		return false
+	}
+	switch s.Fn().Kind {
+	case window.Fixed, window.Sliding:
+		return true
+	}
+	return false
+}
+
+// wholeEnd is when a side input is complete as a whole: with the global window,
+// or with its watermark.
+func wholeEnd(s *window.Strategy) beam.EventTime {
+	if s.Fn().Kind == window.Global {
+		return beam.EndOfGlobalWindow
+	}
+	return beam.MaxEventTime - 1
+}
+
+// of appends the gates of an element.
+func (g *gater) of(dst []engine.Gate, w *coder.Windowed, e *coder.Element) ([]engine.Gate, error) {
+	dst = append(dst, g.static...)
+	if len(g.sides) == 0 {
+		return dst, nil
+	}
+	err := w.EachWindow(e, func(raw []byte) error {
+		end, err := g.main.MaxTimestamp(raw)
+		if err != nil {
+			return err
+		}
+		for _, s := range g.sides {
+			side := s.mapped(end)
+			gate := g.gates.get(gateKey{g.stage, s.input, string(coder.AppendIntervalWindow(nil, side))}, side.MaxTimestamp())
+			dst = appendGate(dst, gate)
+		}
+		return nil
+	})
+	return dst, err
+}
+
+// mapped is the standard mapping: the last side window that holds the main
+// window's maximum timestamp.
+func (s sideGate) mapped(end beam.EventTime) beam.Window {
+	windows := s.fn.Assign(nil, end)
+	last := windows[0]
+	for _, w := range windows[1:] {
+		if w.End > last.End {
+			last = w
+		}
+	}
+	return last
+}
+
+func appendGate(dst []engine.Gate, g engine.Gate) []engine.Gate {
+	for _, have := range dst {
+		if have.ID == g.ID {
+			return dst
+		}
+	}
+	return append(dst, g)
+}
+
+func (j *job) strategy(id beam.WindowingID) (*window.Strategy, error) {
+	ws := j.plan.Windowings[id]
+	wc, err := j.windowCoder(id)
+	if err != nil {
+		return nil, err
+	}
+	return window.ParseStrategy(ws, wc)
+}
+
+func (j *job) windowCoder(id beam.WindowingID) (*coder.Coder, error) {
+	ws := j.plan.Windowings[id]
+	if ws == nil {
+		return nil, &beam.Error{Code: beam.InvalidPipeline, What: "windowing strategy " + string(id) + " is missing"}
+	}
+	return j.coders.coder(ws.GetWindowCoderId())
+}

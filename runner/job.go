@@ -1,0 +1,344 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"fresnel/fnapi"
+	"fresnel/internal/beam"
+	"fresnel/jobservice"
+	"fresnel/runner/engine"
+	"fresnel/runner/state"
+	"fresnel/runner/store"
+	"fresnel/translate"
+)
+
+// job is one running pipeline.
+type job struct {
+	runner *Runner
+	sub    *jobservice.Submission
+	plan   *translate.Plan
+	opts   jobservice.Options
+	report jobservice.Reporter
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup // goroutines of executors
+
+	store   store.Store
+	clock   clock
+	gates   *gates
+	metrics *metrics
+	coders  *coders
+
+	// The rest belongs to the loop.
+	epoch int64
+	// stable tells that some stage wants durable input.
+	stable  bool
+	engine  *engine.Engine
+	stages  []*stage
+	pools   []*pool
+	reports chan report
+	effects map[engine.BundleID]*effects
+	// finalizers tell harnesses that a bundle of theirs is durable.
+	finalizers map[engine.BundleID]func(context.Context)
+}
+
+// stage is a stage of the plan at run time.
+type stage struct {
+	index    int
+	plan     *translate.Stage
+	spec     engine.StageSpec
+	executor executor
+	// outputs has the edges of each output.
+	outputs [][]*edge
+	// sides are the stage's side inputs.
+	sides []*state.SideInput
+}
+
+// executor runs the bundles of one stage.
+type executor interface {
+	// start begins a bundle, and does not wait. The end is told by job.done or
+	// job.failed, unless the job's context ends.
+	start(b engine.Bundle)
+	// close releases what the executor holds, after all its bundles have ended.
+	close()
+}
+
+// effects are what a finished bundle changes besides what the engine knows.
+type effects struct {
+	// txns hold state and timers.
+	txns []*store.Txn
+	// blocks were added to the store for the outcome: freed if it is dropped.
+	blocks []engine.BlockID
+	// sides are panes for side inputs.
+	sides []sideDelta
+	// apply makes the rest of the changes, in the loop; nil if there are none.
+	apply func()
+	// finalize tells the harness that the bundle is durable.
+	finalize func(context.Context)
+}
+
+type sideDelta struct {
+	input *state.SideInput
+	delta *state.SideDelta
+}
+
+// report is an event with what belongs to it.
+type report struct {
+	event   engine.Event
+	effects *effects
+}
+
+// run is the job's loop.
+func (j *job) run(drain <-chan struct{}) error {
+	if err := j.startPools(); err != nil {
+		return err
+	}
+	wake := time.NewTimer(time.Hour)
+	defer wake.Stop()
+	ready := j.step(engine.Event{})
+	for {
+		if err := j.carryOut(ready); err != nil {
+			return err
+		}
+		if end, err := j.ended(ready); end {
+			return err
+		}
+		if j.stable && len(ready.Commits) > 0 {
+			last := ready.Commits[len(ready.Commits)-1].Seq
+			ready = j.step(engine.Event{Durable: &last})
+			continue
+		}
+		if j.jump(ready) {
+			ready = j.step(engine.Event{})
+			continue
+		}
+		j.setWake(wake, ready.Wake)
+		select {
+		case r := <-j.reports:
+			j.keep(r)
+			ready = j.step(r.event)
+		case <-wake.C:
+			ready = j.step(engine.Event{})
+		case <-drain:
+			drain = nil
+			ready = j.step(engine.Event{Drain: true})
+		case <-j.ctx.Done():
+			return context.Cause(j.ctx)
+		}
+	}
+}
+
+func (j *job) step(ev engine.Event) engine.Ready {
+	ev.Now = j.clock.now()
+	return j.engine.Step(ev)
+}
+
+// keep puts a report's effects aside until the engine commits the bundle.
+func (j *job) keep(r report) {
+	if r.effects != nil {
+		j.effects[r.event.BundleDone.Bundle] = r.effects
+	}
+}
+
+// jump moves a virtual clock to the next time something is due.
+func (j *job) jump(ready engine.Ready) bool {
+	return ready.Quiet && !ready.Wake.IsZero() && j.clock.jumpTo(ready.Wake)
+}
+
+func (j *job) setWake(t *time.Timer, at time.Time) {
+	if at.IsZero() || j.clock.virtual() {
+		t.Reset(time.Hour)
+		return
+	}
+	t.Reset(max(0, at.Sub(j.clock.now())))
+}
+
+// ended tells whether the job is over, and how.
+func (j *job) ended(ready engine.Ready) (bool, error) {
+	switch ready.State {
+	case engine.Done, engine.Drained:
+		j.metrics.resolve(j.ctx)
+		return true, nil
+	case engine.Failed:
+		return true, ready.Err
+	case engine.Cancelled:
+		return true, context.Canceled
+	}
+	return false, nil
+}
+
+// carryOut does what the engine decided, in the order that Ready asks for.
+func (j *job) carryOut(ready engine.Ready) error {
+	for i := range ready.Commits {
+		if err := j.commit(&ready.Commits[i]); err != nil {
+			return err
+		}
+	}
+	for _, id := range ready.Abandon {
+		j.drop(id)
+	}
+	for _, b := range ready.Start {
+		j.stages[b.Stage].executor.start(b)
+	}
+	for _, s := range ready.Splits {
+		j.split(s)
+	}
+	for _, e := range ready.Entries {
+		j.stages[e.Stage].executor.(*sinkExecutor).write(e)
+	}
+	for _, f := range ready.Finalize {
+		j.finalize(f.Bundle)
+	}
+	for _, r := range ready.Retrying {
+		j.tellRetry(r)
+	}
+	return nil
+}
+
+// finalize tells a harness that its bundle is durable (I3). In memory every
+// commit is, as far as it can be.
+func (j *job) finalize(id engine.BundleID) {
+	if f := j.finalizers[id]; f != nil {
+		delete(j.finalizers, id)
+		j.spawn(func() { f(j.ctx) })
+	}
+}
+
+// commit applies one commit atomically (I1).
+func (j *job) commit(c *engine.Commit) error {
+	var batch store.Batch
+	fx := j.effects[c.Bundle]
+	delete(j.effects, c.Bundle)
+	if fx != nil {
+		for _, t := range fx.txns {
+			t.AppendTo(&batch)
+		}
+	}
+	for _, id := range c.Consumed {
+		batch.Free(uint64(id))
+	}
+	if err := j.store.Apply(&batch); err != nil {
+		return internal("the store", err)
+	}
+	if fx == nil {
+		return nil
+	}
+	for _, s := range fx.sides {
+		s.input.Apply(s.delta)
+	}
+	if fx.apply != nil {
+		fx.apply()
+	}
+	if fx.finalize != nil {
+		j.finalizers[c.Bundle] = fx.finalize
+	}
+	return nil
+}
+
+// drop forgets a bundle whose result does not count (I6).
+func (j *job) drop(id engine.BundleID) {
+	fx := j.effects[id]
+	delete(j.effects, id)
+	if fx != nil {
+		j.freeBlocks(fx.blocks)
+	}
+	for _, s := range j.stages {
+		if h, ok := s.executor.(*harnessExecutor); ok {
+			h.abandon(id)
+		}
+	}
+}
+
+func (j *job) freeBlocks(ids []engine.BlockID) {
+	var batch store.Batch
+	for _, id := range ids {
+		batch.Free(uint64(id))
+	}
+	_ = j.store.Apply(&batch) // a store that fails will fail the next commit
+}
+
+// done hands a finished bundle to the loop.
+func (j *job) done(id engine.BundleID, out engine.Outcome, fx *effects) {
+	j.send(report{event: engine.Event{BundleDone: &engine.BundleDone{Bundle: id, Outcome: out}}, effects: fx})
+}
+
+// failed hands a failed bundle to the loop; blocks that it made are freed.
+func (j *job) failed(id engine.BundleID, err error, blocks []engine.BlockID) {
+	j.freeBlocks(blocks)
+	j.send(report{event: engine.Event{BundleFailed: &engine.BundleFailed{Bundle: id, Err: err}}})
+}
+
+func (j *job) send(r report) {
+	select {
+	case j.reports <- r:
+	case <-j.ctx.Done():
+	}
+}
+
+// spawn runs f in a goroutine that close waits for. A panic in it ends the job,
+// not the server (I7).
+func (j *job) spawn(f func()) {
+	j.work.Add(1)
+	go func() {
+		defer j.work.Done()
+		defer func() {
+			if p := recover(); p != nil {
+				j.send(report{event: engine.Event{Fail: panicked(p)}})
+			}
+		}()
+		f()
+	}()
+}
+
+// split asks a running bundle for a split.
+func (j *job) split(s engine.SplitRequest) {
+	for _, st := range j.stages {
+		if h, ok := st.executor.(*harnessExecutor); ok && h.split(s) {
+			return
+		}
+	}
+}
+
+func (j *job) tellRetry(r engine.Retry) {
+	j.message(jobservice.Warning, fmt.Sprintf("%s failed (attempt %d), trying again: %v",
+		j.stages[r.Stage].plan.Name, r.Attempt+1, r.Err))
+}
+
+func (j *job) message(l jobservice.Level, text string) {
+	j.report.Message(l, time.Now(), text)
+}
+
+// logged passes a harness's log line on to the client.
+func (j *job) logged(e fnapi.LogEntry) {
+	at := e.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	j.report.Message(level(e.Severity), at, logMessage(e))
+}
+
+// close ends everything of the job and waits for it.
+func (j *job) close() {
+	j.cancel()
+	for _, p := range j.pools {
+		p.close()
+	}
+	j.work.Wait()
+	for _, s := range j.stages {
+		if s.executor != nil {
+			s.executor.close()
+		}
+	}
+}
+
+// where is the place of an error of a stage.
+func (s *stage) where() string { return s.plan.Name }
+
+// badData is the error for bytes that do not decode at a stage.
+func (s *stage) badData(err error) error {
+	return &beam.Error{Code: beam.CodeOf(err), Where: s.where(), Cause: err}
+}

@@ -1,0 +1,105 @@
+package runner
+
+import (
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/engine"
+	"fresnel/runner/window"
+)
+
+// native runs bundles in a goroutine of the runner: work fills the collector
+// and the rest of the outcome.
+type native struct {
+	job   *job
+	stage *stage
+	work  func(b engine.Bundle, c *collector) error
+	end   func()
+}
+
+func (x *native) start(b engine.Bundle) {
+	x.job.spawn(func() { x.run(b) })
+}
+
+func (x *native) run(b engine.Bundle) {
+	start := x.job.clock.now()
+	c, err := x.job.newCollector(x.stage, b.Work[0].Shard)
+	if err != nil {
+		x.job.failed(b.ID, err, nil)
+		return
+	}
+	if err = x.work(b, c); err == nil {
+		err = c.finish()
+	}
+	if err != nil {
+		x.job.failed(b.ID, x.stage.placed(err), c.fx.blocks)
+		return
+	}
+	c.out.Elapsed = x.job.clock.now().Sub(start)
+	x.job.done(b.ID, *c.out, c.fx)
+}
+
+func (x *native) close() {
+	if x.end != nil {
+		x.end()
+	}
+}
+
+// newImpulse emits the one element of an Impulse.
+func (j *job) newImpulse(s *stage) *native {
+	return &native{job: j, stage: s, work: func(_ engine.Bundle, c *collector) error {
+		c.out.Sources = []engine.SourceProgress{{Output: -1, Watermark: beam.MaxEventTime, Done: true}}
+		el := coder.AppendHeader(nil, beam.MinEventTime, 1, nil, beam.NoFiring)
+		return c.add(0, append(el, 0))
+	}}
+}
+
+// newRewindow assigns windows in Go.
+func (j *job) newRewindow(s *stage) (*native, error) {
+	strategy, err := j.strategy(s.plan.Rewindow.Windowing)
+	if err != nil {
+		return nil, err
+	}
+	in, err := j.coders.element(s.plan.Inputs[0])
+	if err != nil {
+		return nil, err
+	}
+	return &native{job: j, stage: s, work: func(b engine.Bundle, c *collector) error {
+		return j.eachBlock(b, func(_ int, data []byte) error {
+			out, err := rewindow(strategy.Fn(), in, data)
+			if err != nil {
+				return err
+			}
+			return c.add(0, out)
+		})
+	}}, nil
+}
+
+func rewindow(fn window.Fn, in *coder.Windowed, data []byte) ([]byte, error) {
+	out, _, _, err := fn.Rewindow(make([]byte, 0, len(data)+len(data)/4), in, data)
+	return out, err
+}
+
+// eachBlock calls f with the blocks of a bundle in order.
+func (j *job) eachBlock(b engine.Bundle, f func(input int, data []byte) error) error {
+	for _, work := range b.Work {
+		for _, in := range work.Blocks {
+			if err := f(in.Input, j.store.Block(uint64(in.Block.ID))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// placed gives an error without a place the stage as its place.
+func (s *stage) placed(err error) error {
+	if be, ok := err.(*beam.Error); ok {
+		if be.Where != "" {
+			return err
+		}
+		named := *be
+		named.Where = s.where()
+		return &named
+	}
+	return internal(s.where(), err)
+}

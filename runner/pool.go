@@ -1,0 +1,94 @@
+package runner
+
+import (
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"fresnel/fnapi"
+	"fresnel/internal/beam"
+	"fresnel/runner/engine"
+)
+
+// pool connects a pool of harnesses with the engine's numbering of workers.
+type pool struct {
+	job   *job
+	index int
+	env   beam.EnvironmentID
+	pool  fnapi.Pool
+
+	mu      sync.Mutex
+	workers map[int]fnapi.Worker
+	numbers map[string]int
+	next    int
+}
+
+// startPools asks for the workers of every environment that the plan uses.
+func (j *job) startPools() error {
+	options, err := protojson.Marshal(j.sub.Options)
+	if err != nil {
+		return &beam.Error{Code: beam.InvalidPipeline, What: "the pipeline options cannot be written as JSON", Cause: err}
+	}
+	for _, p := range j.pools {
+		pool, err := j.runner.cfg.Harnesses.Pool(j.ctx, fnapi.Environment{
+			ID: p.env, Env: j.plan.Environments[p.env], Options: options, Job: j.sub.ID,
+			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.opts.WorkerParallelism(),
+		}, p)
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		p.pool = pool
+		p.mu.Unlock()
+	}
+	if len(j.pools) == 0 {
+		j.report.Running()
+	}
+	return nil
+}
+
+// WorkerUp gives a worker its number.
+func (p *pool) WorkerUp(w fnapi.Worker) {
+	p.mu.Lock()
+	n := p.next
+	p.next++
+	p.workers[n], p.numbers[w.ID()] = w, n
+	p.mu.Unlock()
+	p.job.report.Running()
+	p.job.send(report{event: engine.Event{WorkerUp: &engine.WorkerUp{Pool: p.index, Worker: n}}})
+}
+
+// WorkerLost takes a worker away; the engine tries its bundles again.
+func (p *pool) WorkerLost(w fnapi.Worker, err error) {
+	p.mu.Lock()
+	n, ok := p.numbers[w.ID()]
+	delete(p.workers, n)
+	delete(p.numbers, w.ID())
+	p.mu.Unlock()
+	if ok {
+		p.job.send(report{event: engine.Event{WorkerLost: &engine.WorkerLost{Pool: p.index, Worker: n, Err: err}}})
+	}
+}
+
+// PoolFailed ends the job.
+func (p *pool) PoolFailed(err error) {
+	p.job.send(report{event: engine.Event{Fail: err}})
+}
+
+// Log passes a log line on to the client.
+func (p *pool) Log(e fnapi.LogEntry) { p.job.logged(e) }
+
+func (p *pool) worker(n int) fnapi.Worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.workers[n]
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	pool := p.pool
+	p.mu.Unlock()
+	if pool != nil {
+		pool.Close()
+	}
+}

@@ -1,0 +1,149 @@
+// Package runner runs plans: it drives the engine with events from the world
+// and carries out what the engine decides.
+//
+//	jobservice ──Run──▶ job ──Step──▶ engine
+//	                    ▲  │ commits, bundles, entries
+//	            reports │  ▼
+//	                  executors: harness, group, source, sink, ...
+//
+// One goroutine, the job's loop, owns the engine and applies the commits.
+// Executors run bundles in goroutines of their own and hand their results over
+// as reports; what a bundle changed waits with the loop, under the bundle's id,
+// until the engine commits it (I1, I6). Every goroutine of a job ends with the
+// job's context, and Run returns after the last of them.
+package runner
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"fresnel/connectors"
+	"fresnel/fnapi"
+	"fresnel/internal/beam"
+	"fresnel/jobservice"
+	"fresnel/translate"
+)
+
+// Config is what a Runner needs.
+type Config struct {
+	// Harnesses is the server that SDK harnesses connect to.
+	Harnesses *fnapi.Server
+	// Connectors run native sources and sinks.
+	Connectors []connectors.Connector
+	// Log is the server's log.
+	Log *slog.Logger
+	// KeyShards is the number of shards of keyed stages, Lanes that of stages
+	// without state; 0 means 8 and 4.
+	KeyShards, Lanes int
+	// MaxPendingBytes is what may wait between stages before sources rest;
+	// 0 means 64 MiB.
+	MaxPendingBytes int64
+}
+
+// Runner implements jobservice.Runner.
+type Runner struct {
+	cfg        Config
+	connectors map[string]connectors.Connector
+}
+
+// New returns a runner.
+func New(cfg Config) *Runner {
+	cfg.KeyShards = orDefault(cfg.KeyShards, 8)
+	cfg.Lanes = orDefault(cfg.Lanes, 4)
+	cfg.MaxPendingBytes = orDefault(cfg.MaxPendingBytes, 64<<20)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Runner{cfg: cfg, connectors: map[string]connectors.Connector{}}
+	for _, c := range cfg.Connectors {
+		for _, urn := range c.URNs() {
+			r.connectors[urn] = c
+		}
+	}
+	return r
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Check translates the pipeline and throws the plan away.
+func (r *Runner) Check(s *jobservice.Submission) error {
+	_, err := r.plan(s)
+	return err
+}
+
+// Run runs the job to its end.
+func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan struct{}, rep jobservice.Reporter) error {
+	plan, err := r.plan(s)
+	if err != nil {
+		return err
+	}
+	r.cfg.Log.Debug("plan", "job", s.ID, "plan", plan.String())
+	j, err := r.newJob(ctx, s, plan, rep)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	return j.run(drain)
+}
+
+func (r *Runner) plan(s *jobservice.Submission) (*translate.Plan, error) {
+	opts := jobservice.ParseOptions(s.Options)
+	return translate.Translate(s.Pipeline, translate.Options{
+		NativeSources: func(urn string) bool { c := r.connectors[urn]; return c != nil && c.Reads(urn) },
+		NativeSinks:   func(urn string) bool { c := r.connectors[urn]; return c != nil && !c.Reads(urn) },
+		Streaming:     opts.Streaming(),
+	})
+}
+
+// nativeSlots is how many bundles the runner itself works on at once.
+func nativeSlots() int { return max(2, runtime.GOMAXPROCS(0)) }
+
+// level gives a harness's log severity its place among job messages.
+func level(severity int) jobservice.Level {
+	switch {
+	case severity >= 6: // ERROR, CRITICAL
+		return jobservice.Error
+	case severity == 5: // WARN
+		return jobservice.Warning
+	case severity >= 3: // INFO, NOTICE
+		return jobservice.Basic
+	case severity == 2: // DEBUG
+		return jobservice.Detailed
+	}
+	return jobservice.Debug
+}
+
+// logMessage writes a harness's log entry as one job message.
+func logMessage(e fnapi.LogEntry) string {
+	var b strings.Builder
+	b.WriteString(e.Message)
+	if e.Transform != "" {
+		b.WriteString(" [" + string(e.Transform) + "]")
+	}
+	if e.Trace != "" {
+		b.WriteString("\n" + e.Trace)
+	}
+	return b.String()
+}
+
+// firstTime is the earliest of the times that are set.
+func firstTime(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// internal wraps an error that is nobody's fault but ours.
+func internal(where string, err error) error {
+	return &beam.Error{Code: beam.Internal, Where: where, Cause: err}
+}

@@ -1,0 +1,121 @@
+package runner
+
+import (
+	"fmt"
+
+	"fresnel/connectors"
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/jobservice"
+	"fresnel/runner/engine"
+)
+
+// sinkExecutor writes a sink's outbox entries, one at a time for each shard, in
+// order.
+type sinkExecutor struct {
+	job    *job
+	stage  *stage
+	sink   connectors.Sink
+	input  *coder.Windowed
+	shards []*sinkShard
+}
+
+type sinkShard struct {
+	index  int
+	writer connectors.Writer
+}
+
+func (j *job) newSink(s *stage, sink connectors.Sink) (*sinkExecutor, error) {
+	in, err := j.coders.element(s.plan.Inputs[0])
+	if err != nil {
+		return nil, s.badData(err)
+	}
+	x := &sinkExecutor{job: j, stage: s, sink: sink, input: in}
+	for i := range sink.Shards() {
+		x.shards = append(x.shards, &sinkShard{index: i})
+	}
+	return x, nil
+}
+
+// start is not used: the engine forms a sink's entries itself.
+func (x *sinkExecutor) start(engine.Bundle) {}
+
+// write sends one entry until it is there or refused for good.
+func (x *sinkExecutor) write(e engine.Entry) {
+	x.job.spawn(func() {
+		if err := x.writeEntry(e); err != nil {
+			x.job.send(report{event: engine.Event{Fail: x.stage.placed(err)}})
+			return
+		}
+		x.job.send(report{event: engine.Event{EntryWritten: &engine.EntryWritten{Stage: e.Stage, Shard: e.Shard, N: e.N}}})
+	})
+}
+
+func (x *sinkExecutor) writeEntry(e engine.Entry) error {
+	elements, err := x.elements(e)
+	if err != nil {
+		return err
+	}
+	sh := x.shards[e.Shard]
+	for failures := 0; ; failures++ {
+		err := x.attempt(sh, e.N, elements)
+		if err == nil {
+			return nil
+		}
+		if x.job.ctx.Err() != nil || beam.CodeOf(err) != beam.Unavailable {
+			return err
+		}
+		wait := backoff(failures)
+		x.job.message(jobservice.Warning, fmt.Sprintf("%s: writing failed, trying again in %v: %v", x.stage.where(), wait, err))
+		if !sleep(x.job.ctx, wait) {
+			return err
+		}
+	}
+}
+
+// attempt opens the shard if need be and writes the entry, unless it is there
+// already.
+func (x *sinkExecutor) attempt(sh *sinkShard, n int64, elements [][]byte) error {
+	if sh.writer == nil {
+		w, last, err := x.sink.Open(x.job.ctx, sh.index, x.job.epoch)
+		if err != nil {
+			return err
+		}
+		sh.writer = w
+		if n <= last {
+			return nil
+		}
+	}
+	err := sh.writer.Write(x.job.ctx, n, elements)
+	if err != nil {
+		_ = sh.writer.Close() // the error that counts is the write's
+		sh.writer = nil
+	}
+	return err
+}
+
+func (x *sinkExecutor) elements(e engine.Entry) ([][]byte, error) {
+	var all [][]byte
+	var el coder.Element
+	for _, id := range e.Blocks {
+		data := x.job.store.Block(uint64(id))
+		for len(data) > 0 {
+			n, err := x.input.Scan(data, &el)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, data[:n:n])
+			data = data[n:]
+		}
+	}
+	return all, nil
+}
+
+func (x *sinkExecutor) close() {
+	for _, sh := range x.shards {
+		if sh.writer != nil {
+			_ = sh.writer.Close() // all entries were acknowledged or will be sent again
+		}
+	}
+	_ = x.sink.Close() // as above
+}

@@ -1,0 +1,151 @@
+// Package store keeps what a job must remember: ordered key-value entries and
+// immutable blocks, changed by atomic batches (I1) that are applied in one
+// order (I2). It knows nothing of Beam.
+//
+//	commit ──Batch──▶ Store.Apply ──▶ Snapshot (readers see whole batches only)
+//	executors ──AddBlock──▶ blocks, written once and shared (I8)
+//
+// Memory is the store of jobs that need not survive their process.
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidwall/btree"
+)
+
+// Batch is a set of changes that take effect together. The zero value is
+// empty. Later changes of a key win over earlier ones.
+type Batch struct {
+	changes []change
+	free    []uint64
+}
+
+type change struct {
+	key    string
+	value  []byte
+	delete bool
+}
+
+// Put sets a key. Key and value are kept, not copied.
+func (b *Batch) Put(key string, value []byte) {
+	b.changes = append(b.changes, change{key: key, value: value})
+}
+
+// Delete removes a key, if it is there.
+func (b *Batch) Delete(key string) { b.changes = append(b.changes, change{key: key, delete: true}) }
+
+// Free drops a block that nobody will read again.
+func (b *Batch) Free(block uint64) { b.free = append(b.free, block) }
+
+// Len is the number of changes to keys.
+func (b *Batch) Len() int { return len(b.changes) }
+
+// Reader reads entries as they were at one moment.
+type Reader interface {
+	Get(key string) ([]byte, bool)
+	// Ascend calls f for the entries with from <= key < to in order, until f
+	// returns false. f may call the Reader.
+	Ascend(from, to string, f func(key string, value []byte) bool)
+}
+
+// Store is what a job runs on. Methods are safe for concurrent use.
+type Store interface {
+	// Snapshot returns the entries as of now; it costs next to nothing.
+	Snapshot() Reader
+	// Apply makes a batch take effect.
+	Apply(*Batch) error
+	// AddBlock keeps a block and returns its id; the bytes are kept, not copied.
+	AddBlock(data []byte) uint64
+	// Block returns a block's bytes, nil if it was freed. They must not be
+	// changed.
+	Block(id uint64) []byte
+	// BlockBytes is what all blocks hold together.
+	BlockBytes() int64
+}
+
+// Memory is a Store in memory. Make it with NewMemory.
+type Memory struct {
+	mu      sync.Mutex
+	entries *btree.Map[string, []byte]
+
+	blockMu sync.RWMutex
+	blocks  map[uint64][]byte
+	next    atomic.Uint64
+	bytes   atomic.Int64
+}
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{entries: btree.NewMap[string, []byte](64), blocks: map[uint64][]byte{}}
+}
+
+// Snapshot shares all nodes with the store; what Apply changes is copied.
+func (m *Memory) Snapshot() Reader {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return snapshot{m.entries.Copy()}
+}
+
+// Apply never fails in memory.
+func (m *Memory) Apply(b *Batch) error {
+	m.applyEntries(b.changes)
+	m.freeBlocks(b.free)
+	return nil
+}
+
+func (m *Memory) applyEntries(changes []change) {
+	if len(changes) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range changes {
+		if c.delete {
+			m.entries.Delete(c.key)
+		} else {
+			m.entries.Set(c.key, c.value)
+		}
+	}
+}
+
+func (m *Memory) freeBlocks(ids []uint64) {
+	if len(ids) == 0 {
+		return
+	}
+	m.blockMu.Lock()
+	defer m.blockMu.Unlock()
+	for _, id := range ids {
+		m.bytes.Add(-int64(len(m.blocks[id])))
+		delete(m.blocks, id)
+	}
+}
+
+// AddBlock numbers blocks from 1.
+func (m *Memory) AddBlock(data []byte) uint64 {
+	id := m.next.Add(1)
+	m.blockMu.Lock()
+	m.blocks[id] = data
+	m.blockMu.Unlock()
+	m.bytes.Add(int64(len(data)))
+	return id
+}
+
+// Block looks a block up.
+func (m *Memory) Block(id uint64) []byte {
+	m.blockMu.RLock()
+	defer m.blockMu.RUnlock()
+	return m.blocks[id]
+}
+
+// BlockBytes counts blocks that were not freed.
+func (m *Memory) BlockBytes() int64 { return m.bytes.Load() }
+
+type snapshot struct{ entries *btree.Map[string, []byte] }
+
+func (s snapshot) Get(key string) ([]byte, bool) { return s.entries.Get(key) }
+
+func (s snapshot) Ascend(from, to string, f func(string, []byte) bool) {
+	s.entries.Ascend(from, func(k string, v []byte) bool { return k < to && f(k, v) })
+}

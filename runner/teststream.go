@@ -1,0 +1,104 @@
+package runner
+
+import (
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/engine"
+)
+
+// scriptExecutor plays a TestStream: one event for each bundle, and the engine
+// starts one only when nothing else can happen.
+type scriptExecutor struct {
+	native
+	events   []*pipepb.TestStreamPayload_Event
+	elements []*coder.Coder // by output
+	next     int            // changed by commits only
+}
+
+func (j *job) newScript(s *stage) (*scriptExecutor, error) {
+	x := &scriptExecutor{native: native{job: j, stage: s}, events: s.plan.TestStream.Payload.GetEvents()}
+	for _, out := range s.plan.Outputs {
+		c, err := j.coders.coder(out.Coder)
+		if err != nil {
+			return nil, s.badData(err)
+		}
+		x.elements = append(x.elements, c)
+	}
+	x.work = x.play
+	return x, nil
+}
+
+// play plays the next event.
+func (x *scriptExecutor) play(b engine.Bundle, c *collector) error {
+	if x.next >= len(x.events) || b.Drain {
+		c.out.Sources = []engine.SourceProgress{{Output: -1, Watermark: beam.MaxEventTime, Done: true}}
+		return nil
+	}
+	ev := x.events[x.next]
+	var advance time.Duration
+	switch {
+	case ev.GetWatermarkEvent() != nil:
+		w := ev.GetWatermarkEvent()
+		c.out.Sources = []engine.SourceProgress{{Output: x.output(w.GetTag()), Watermark: clamp(w.GetNewWatermark())}}
+	case ev.GetProcessingTimeEvent() != nil:
+		advance = time.Duration(ev.GetProcessingTimeEvent().GetAdvanceDuration()) * time.Millisecond
+	case ev.GetElementEvent() != nil:
+		if err := x.add(ev.GetElementEvent(), c); err != nil {
+			return err
+		}
+	}
+	next := x.next + 1
+	c.fx.apply = func() {
+		x.next = next
+		x.job.clock.advance(advance)
+	}
+	return nil
+}
+
+// output is the stage output of a tag; a stream of one output has it whatever
+// its tag.
+func (x *scriptExecutor) output(tag string) int {
+	if i, ok := x.stage.plan.TestStream.Tags[tag]; ok {
+		return i
+	}
+	return 0
+}
+
+func (x *scriptExecutor) add(ev *pipepb.TestStreamPayload_Event_AddElements, c *collector) error {
+	out := x.output(ev.GetTag())
+	for _, e := range ev.GetElements() {
+		el := coder.AppendHeader(nil, clamp(e.GetTimestamp()), 1, nil, beam.NoFiring)
+		el, err := appendNested(el, x.elements[out], e.GetEncodedElement())
+		if err != nil {
+			return err
+		}
+		if err := c.add(out, el); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func clamp(ms int64) beam.EventTime {
+	return min(max(beam.EventTime(ms), beam.MinEventTime), beam.MaxEventTime)
+}
+
+// appendNested appends an element that is encoded in the outer form, as
+// TestStream payloads have it, in the nested form of the data streams.
+func appendNested(dst []byte, c *coder.Coder, outer []byte) ([]byte, error) {
+	switch c.Kind() {
+	case coder.KindLengthPrefix, coder.KindBytes, coder.KindStringUTF8:
+		return coder.AppendLengthPrefixed(dst, outer), nil
+	case coder.KindKV:
+		n, err := c.Component(0).Skip(outer)
+		if err != nil {
+			return nil, err
+		}
+		return appendNested(append(dst, outer[:n]...), c.Component(1), outer[n:])
+	}
+	return append(dst, outer...), nil
+}
