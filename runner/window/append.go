@@ -1,0 +1,293 @@
+package window
+
+import (
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// The append way: nothing is known of a key until its window closes.
+//
+//	block ──▶ held ◀── segment ◀── bucket (a window)
+//	            ▲                    ▲
+//	            └───── segment ◀── bucket (another)
+//
+// A block is kept as it came, and each window has segments that say which of
+// its elements are the window's: all, or those at some offsets. A window with a
+// small part of a block copies its elements instead, so that it does not keep
+// the block alive. When a window closes, hash.go groups its segments.
+
+// held is element bytes that segments share.
+type held struct {
+	data []byte
+	refs int
+}
+
+// segment is the part of a window in some held bytes.
+type segment struct {
+	*held
+	// offsets are where the window's elements begin; nil is all elements.
+	offsets []uint32
+	count   int
+	// wm was the watermark when the elements came: those behind it do not
+	// count for the timestamp of their pane.
+	wm beam.EventTime
+}
+
+// bucket is what a shard holds of one window.
+type bucket struct {
+	raw      string // the encoded window
+	end      beam.EventTime
+	segments []segment
+	count    int
+	bytes    int
+	// tail is the held bytes that small parts are copied to, nil if none is open.
+	tail *held
+	// least is the hold of the elements, end if they have none.
+	least beam.EventTime
+
+	// touched are the elements of the block that is being added.
+	touched      []span
+	touchedBytes int
+
+	due, held slot
+}
+
+type span struct{ at, size uint32 }
+
+type appending struct {
+	s       *Shard
+	buckets map[string]*bucket
+	// last is the bucket of the last element: neighbours mostly share it.
+	last    *bucket
+	due     schedule[*bucket]
+	holds   schedule[*bucket]
+	touched []*bucket
+	bytes   int64
+}
+
+const (
+	// maxPart is where a block is parted, as offsets have 32 bits.
+	maxPart = 1 << 30
+	// maxElement is the size of the largest element.
+	maxElement = 1 << 31
+	// tailSize is where copied elements are closed off.
+	tailSize = 256 << 10
+	// sharedPart: below one part in so many of a block, elements are copied.
+	sharedPart = 4
+	// bucketSize is about what a bucket takes beside its elements.
+	bucketSize = 256
+)
+
+func newAppending(s *Shard) *appending {
+	return &appending{
+		s:       s,
+		buckets: make(map[string]*bucket),
+		due:     schedule[*bucket]{slot: func(b *bucket) *slot { return &b.due }},
+		holds:   schedule[*bucket]{slot: func(b *bucket) *slot { return &b.held }},
+	}
+}
+
+func (a *appending) add(block []byte, _ instant, _ *Output) error {
+	for len(block) > 0 {
+		n, err := a.addPart(block)
+		if err != nil {
+			return err
+		}
+		block = block[n:]
+	}
+	return nil
+}
+
+// addPart adds the elements at the start of block.
+func (a *appending) addPart(block []byte) (int, error) {
+	var e coder.Element
+	at, count, plain := 0, 0, true
+	for at < len(block) && at < maxPart {
+		n, err := a.s.g.Input.Scan(block[at:], &e)
+		if err != nil {
+			return 0, badBlock(err)
+		}
+		if n >= maxElement {
+			return 0, &beam.Error{Code: beam.ResourceExhausted, What: "an element of a GroupByKey is larger than 2 GiB"}
+		}
+		if err := a.route(&e, span{uint32(at), uint32(n)}); err != nil {
+			return 0, err
+		}
+		plain = plain && e.WindowCount == 1
+		at, count = at+n, count+1
+	}
+	a.settle(block[:at:at], count, plain)
+	return at, nil
+}
+
+// route notes the element in the bucket of each of its windows.
+func (a *appending) route(e *coder.Element, at span) error {
+	if e.WindowCount == 1 {
+		return a.touch(e.Windows, e.Timestamp, at)
+	}
+	raw := e.Windows
+	for range e.WindowCount {
+		n, err := a.s.g.window.Skip(raw)
+		if err != nil {
+			return badBlock(err)
+		}
+		if err := a.touch(raw[:n], e.Timestamp, at); err != nil {
+			return err
+		}
+		raw = raw[n:]
+	}
+	return nil
+}
+
+func (a *appending) touch(raw []byte, ts beam.EventTime, at span) error {
+	b := a.last
+	if b == nil || b.raw != string(raw) {
+		var err error
+		if b, err = a.bucket(raw); b == nil {
+			return err
+		}
+		a.last = b
+	}
+	if len(b.touched) == 0 {
+		a.touched = append(a.touched, b)
+	}
+	b.touched = append(b.touched, at)
+	b.touchedBytes += int(at.size)
+	if a.s.g.stamps() && ts >= a.s.wm && ts < b.least {
+		b.least = ts
+	}
+	return nil
+}
+
+// bucket returns the bucket of a window, nil if the window is dead.
+func (a *appending) bucket(raw []byte) (*bucket, error) {
+	if b := a.buckets[string(raw)]; b != nil {
+		return b, nil
+	}
+	end, err := a.s.g.maxTimestamp(raw)
+	if err != nil {
+		return nil, err
+	}
+	if end < a.s.wm {
+		a.s.droppedLate++
+		return nil, nil
+	}
+	b := &bucket{raw: string(raw), end: end, least: end}
+	a.buckets[b.raw] = b
+	a.due.set(b, int64(end))
+	a.bytes += bucketSize
+	return b, nil
+}
+
+// settle gives the buckets that were touched their part of the block.
+func (a *appending) settle(block []byte, count int, plain bool) {
+	h := &held{data: block}
+	for _, b := range a.touched {
+		switch {
+		case plain && len(b.touched) == count:
+			b.share(h, nil, a.s.wm)
+		case b.touchedBytes >= len(block)/sharedPart:
+			b.share(h, offsets(b.touched), a.s.wm)
+		default:
+			a.copy(b, block)
+		}
+		b.count += len(b.touched)
+		b.touched, b.touchedBytes = b.touched[:0], 0
+		a.holds.set(b, int64(b.least))
+	}
+	if h.refs > 0 {
+		a.bytes += int64(len(block))
+	}
+	clear(a.touched)
+	a.touched = a.touched[:0]
+}
+
+func offsets(spans []span) []uint32 {
+	at := make([]uint32, len(spans))
+	for i, s := range spans {
+		at[i] = s.at
+	}
+	return at
+}
+
+// share adds the elements touched as a segment of h.
+func (b *bucket) share(h *held, offsets []uint32, wm beam.EventTime) {
+	h.refs++
+	b.bytes += b.touchedBytes
+	b.segments = append(b.segments, segment{held: h, offsets: offsets, count: len(b.touched), wm: wm})
+	b.tail = nil
+}
+
+// copy adds the elements touched to the bucket's tail.
+func (a *appending) copy(b *bucket, block []byte) {
+	a.openTail(b)
+	last := &b.segments[len(b.segments)-1]
+	for _, s := range b.touched {
+		b.tail.data = append(b.tail.data, block[s.at:s.at+s.size]...)
+	}
+	last.count += len(b.touched)
+	b.bytes += b.touchedBytes
+	a.bytes += int64(b.touchedBytes)
+}
+
+// openTail makes the last segment one that takes copies.
+func (a *appending) openTail(b *bucket) {
+	if b.tail != nil && len(b.tail.data) < tailSize &&
+		(!a.s.g.stamps() || b.segments[len(b.segments)-1].wm == a.s.wm) {
+		return
+	}
+	b.tail = &held{refs: 1}
+	b.segments = append(b.segments, segment{held: b.tail, wm: a.s.wm})
+}
+
+// fireEventTime closes the windows that the watermark has passed.
+func (a *appending) fireEventTime(out *Output) error {
+	for {
+		b, end, ok := a.due.first()
+		if !ok || beam.EventTime(end) >= a.s.wm {
+			return nil
+		}
+		a.drop(b)
+		if err := a.s.g.group(b, out); err != nil {
+			return err
+		}
+	}
+}
+
+// drop forgets a bucket.
+func (a *appending) drop(b *bucket) {
+	a.due.remove(b)
+	a.holds.remove(b)
+	delete(a.buckets, b.raw)
+	if a.last == b {
+		a.last = nil
+	}
+	a.bytes -= bucketSize
+	for _, s := range b.segments {
+		if s.refs--; s.refs == 0 {
+			a.bytes -= int64(len(s.data))
+		}
+	}
+}
+
+func (a *appending) nextEventTime() (beam.EventTime, bool) {
+	_, end, ok := a.due.first()
+	return beam.EventTime(end), ok
+}
+
+func (a *appending) hold() beam.EventTime {
+	_, least, ok := a.holds.first()
+	if !ok {
+		return beam.MaxEventTime
+	}
+	return beam.EventTime(least)
+}
+
+func (a *appending) size() int64   { return a.bytes }
+func (a *appending) keyCount() int { return 0 }
+
+// Nothing of the append way waits for processing time or for answers.
+
+func (a *appending) fireProcessingTime(instant, *Output)                   {}
+func (a *appending) nextProcessingTime() (instant, bool)                   { return never, false }
+func (a *appending) addCompacted(_ *coder.Element, _, _ []byte, _ *Output) {}

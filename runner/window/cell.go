@@ -1,0 +1,90 @@
+package window
+
+import "fresnel/internal/beam"
+
+// cell is the state of one key and window in the incremental way.
+//
+//	first element ──▶ open ──trigger finished──▶ closed (a tombstone that drops what comes)
+//	                   │                           │
+//	                   └────── garbage time ───────┴──▶ gone
+//
+// A merge makes one cell of several.
+type cell struct {
+	key *keyed
+	*extent
+	values values
+	// fresh counts the elements since the last pane: a pane without is empty.
+	fresh int
+	// stamp is the timestamp that the pane to come has by now.
+	stamp stamp
+	trig  []nodeState
+	panes panes
+
+	// ended: the watermark passed the end of the window, and what fires then
+	// has fired.
+	ended bool
+	// late: no pane to come can be on time, as the output watermark may be past
+	// the end of the window.
+	late bool
+	// closed: the trigger has finished.
+	closed bool
+
+	// request is the compaction under way, nil if there is none.
+	request *request
+
+	event, timer, held slot
+}
+
+// extent is one window, shared by the cells in it unless windows merge.
+type extent struct {
+	raw string // encoded
+	// bounds are those of a session.
+	bounds beam.Window
+	// end is the last instant, gc the last watermark at which the window lives.
+	end, gc beam.EventTime
+	refs    int
+}
+
+// keyed is what a shard has of one key: its cells in order of end, then of the
+// encoded window. Where windows merge, the open cells do not overlap, and
+// closed has the tombstones.
+type keyed struct {
+	key    string
+	cells  []*cell
+	closed []*cell
+}
+
+// footprint is about what a cell takes beside its values.
+func (c *cell) footprint() int64 { return 320 + 16*int64(len(c.trig)) }
+
+// before orders the cells of a key.
+func (x *extent) before(o *extent) bool {
+	if x.end != o.end {
+		return x.end < o.end
+	}
+	return x.raw < o.raw
+}
+
+// empty says whether the pane to come has nothing new.
+func (c *cell) empty() bool { return c.fresh == 0 }
+
+// promote makes values that were added those of a fired pane.
+func (c *cell) fired(keep bool) {
+	c.fresh, c.stamp = 0, stamp{}
+	if !keep {
+		c.dropValues()
+	}
+}
+
+// dropValues forgets the values; a compaction under way answers to nobody.
+func (c *cell) dropValues() {
+	c.values = values{}
+	c.withdraw()
+}
+
+// close makes the cell a tombstone.
+func (c *cell) close() {
+	c.closed = true
+	c.trig = nil
+	c.dropValues()
+}

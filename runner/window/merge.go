@@ -1,0 +1,199 @@
+package window
+
+import (
+	"fmt"
+	"slices"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// Merging windows. A window that is new for a key may join open cells of the
+// key: they become one cell, with the values, counts and delays of all. It keeps
+// the number of its panes only if its window is that of one of them; else its
+// panes begin anew, as a window that nobody has seen. Tombstones never merge:
+// their trigger has finished for good.
+
+// mergingCell returns the open cell that has window x now, or its tombstone.
+func (w *incremental) mergingCell(k *keyed, x *extent) (*cell, error) {
+	if c := k.find(x); c != nil {
+		return c, nil
+	}
+	if !w.s.g.custom() {
+		return w.sessionCell(k, x), nil
+	}
+	return w.customCell(k, x)
+}
+
+// sessionCell merges the cells that overlap x, which touching is not.
+func (w *incremental) sessionCell(k *keyed, x *extent) *cell {
+	from, to := k.overlapping(x.bounds)
+	if from == to {
+		return w.openUnlessClosed(k, x)
+	}
+	union := x.bounds
+	for _, c := range k.cells[from:to] {
+		union.Start, union.End = min(union.Start, c.bounds.Start), max(union.End, c.bounds.End)
+	}
+	if first := k.cells[from]; from+1 == to && first.bounds == union {
+		return first
+	}
+	return w.merge(slices.Clone(k.cells[from:to]), w.s.g.session(union))
+}
+
+// overlapping is the range of the open cells that overlap b. They overlap one
+// another not, so that the order of their ends is that of their starts.
+func (k *keyed) overlapping(b beam.Window) (from, to int) {
+	from = len(k.cells)
+	for from > 0 && k.cells[from-1].bounds.End > b.Start {
+		from--
+	}
+	to = from
+	for to < len(k.cells) && k.cells[to].bounds.Start < b.End {
+		to++
+	}
+	return from, to
+}
+
+// session is the extent of a session.
+func (g *Grouping) session(b beam.Window) *extent {
+	end := min(max(b.MaxTimestamp(), beam.MinEventTime), beam.EndOfGlobalWindow)
+	raw := string(coder.AppendIntervalWindow(nil, b))
+	return &extent{raw: raw, bounds: b, end: end, gc: g.Strategy.GarbageTime(end)}
+}
+
+// openUnlessClosed returns the tombstone of x if there is one.
+func (w *incremental) openUnlessClosed(k *keyed, x *extent) *cell {
+	for _, c := range k.closed {
+		if c.raw == x.raw {
+			return c
+		}
+	}
+	return w.open(k, x)
+}
+
+// customCell asks the window function which windows merge.
+func (w *incremental) customCell(k *keyed, x *extent) (*cell, error) {
+	windows := [][]byte{[]byte(x.raw)}
+	for _, c := range k.cells {
+		windows = append(windows, []byte(c.raw))
+	}
+	merges, err := w.s.g.CustomMerge(windows)
+	if err != nil {
+		return nil, err
+	}
+	home := x
+	for _, m := range merges {
+		result, err := w.customMerge(k, m, x)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(m.Sources, func(raw []byte) bool { return x.raw == string(raw) }) {
+			home = result
+		}
+	}
+	if c := k.find(home); c != nil {
+		return c, nil
+	}
+	return w.openUnlessClosed(k, home), nil
+}
+
+// customMerge does one merge; its sources are open windows and x.
+func (w *incremental) customMerge(k *keyed, m Merge, x *extent) (*extent, error) {
+	result, err := w.s.g.newExtent(m.Result)
+	if err != nil {
+		return nil, err
+	}
+	var cells []*cell
+	for _, raw := range m.Sources {
+		i := slices.IndexFunc(k.cells, func(c *cell) bool { return c.raw == string(raw) })
+		switch {
+		case i >= 0:
+			cells = append(cells, k.cells[i])
+		case string(raw) != x.raw:
+			return nil, badMerge("a source is not one of the windows")
+		}
+	}
+	if c := k.find(result); c != nil && !slices.Contains(cells, c) {
+		return nil, badMerge("the result is a window that is not a source")
+	}
+	if len(cells) > 0 {
+		w.merge(cells, result)
+	}
+	return result, nil
+}
+
+func badMerge(why string) error {
+	return &beam.Error{Code: beam.UserCode, What: fmt.Sprintf("the window function merged windows wrongly: %s", why)}
+}
+
+// merge makes one cell, in window x, of cells, of which there is one at least.
+func (w *incremental) merge(cells []*cell, x *extent) *cell {
+	into := cells[0]
+	old, keep := into.extent, -1
+	states := make([][]nodeState, len(cells))
+	for i, c := range cells {
+		states[i] = c.trig
+		if c.raw == x.raw {
+			keep = i
+		}
+	}
+	fates := fateOf(cells, keep)
+	for _, c := range cells[1:] {
+		into.absorb(c, w.s.g.Strategy.outputTime)
+		w.detach(c)
+	}
+	into.withdraw()
+	into.key.delete(into)
+	w.leave(old)
+	w.insert(into, x)
+	into.panes = fates.panes
+	into.late = into.late && (keep < 0 || fates.late)
+	into.restamp(w.s.g, w.s.wm)
+	w.mergeTrigger(into, states, keep)
+	return into
+}
+
+// fate is what a merged window has of the cell whose window it keeps.
+type fate struct {
+	panes panes
+	late  bool
+}
+
+func fateOf(cells []*cell, keep int) fate {
+	if keep < 0 {
+		return fate{}
+	}
+	return fate{panes: cells[keep].panes, late: cells[keep].late}
+}
+
+// absorb takes the elements of another cell.
+func (c *cell) absorb(o *cell, by outputTime) {
+	c.values.join(&o.values)
+	c.fresh += o.fresh
+	c.stamp.add(o.stamp, by)
+}
+
+// restamp moves a stamp that depends on the window to the end of the new one,
+// if it can still be held there.
+func (c *cell) restamp(g *Grouping, wm beam.EventTime) {
+	if g.stamps() || c.empty() {
+		return
+	}
+	c.stamp = stamp{at: c.end, set: c.end >= wm}
+}
+
+// mergeTrigger sets the trigger of a merged cell from those of its parts.
+func (w *incremental) mergeTrigger(c *cell, from [][]nodeState, keep int) {
+	c.trig = make([]nodeState, len(w.trigger.nodes))
+	if keep >= 0 {
+		copy(c.trig, from[keep])
+	}
+	r := w.run(c)
+	r.merge(0, from)
+	if r.finished() {
+		w.bytes -= int64(c.values.size)
+		w.close(c)
+	}
+	w.settle(c)
+}

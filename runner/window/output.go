@@ -1,0 +1,123 @@
+package window
+
+import (
+	"math"
+	"slices"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// Block is a run of whole encoded windowed elements. It is owned by who
+// receives it.
+type Block struct {
+	Data         []byte
+	Count        int
+	MinTimestamp beam.EventTime
+}
+
+// Output collects what a shard emits, as blocks. It serves one shard and one
+// goroutine; call Flush at the end of the bundle.
+type Output struct {
+	// Panes receives blocks of windowed KV<k, iterable<v>>.
+	Panes func(Block)
+	// Compact receives blocks of windowed KV<k, iterable<acc>> to be merged:
+	// each element is answered by one KV<k, acc> in the same window, by
+	// AddCompacted. It may be nil if Config.Accumulators is false.
+	Compact func(Block)
+	// BlockSize is the size in bytes at which a block is handed over; 0 is 1 MB.
+	BlockSize int
+
+	panes, compact blockWriter
+}
+
+const defaultBlockSize = 1 << 20
+
+// Flush hands over the blocks begun.
+func (o *Output) Flush() {
+	o.panes.flush(o.Panes)
+	o.compact.flush(o.Compact)
+}
+
+func (o *Output) blockSize() int {
+	if o.BlockSize <= 0 {
+		return defaultBlockSize
+	}
+	return o.BlockSize
+}
+
+// pane begins an element of Panes; the caller appends to the writer's buffer
+// and then calls endPane.
+func (o *Output) pane(size int) *blockWriter {
+	o.panes.begin(size, o.blockSize())
+	return &o.panes
+}
+
+func (o *Output) endPane(ts beam.EventTime) {
+	o.panes.end(ts)
+	if len(o.panes.buf) >= o.blockSize() {
+		o.panes.flush(o.Panes)
+	}
+}
+
+// request begins an element of Compact, as pane does of Panes.
+func (o *Output) request(size int) *blockWriter {
+	o.compact.begin(size, o.blockSize())
+	return &o.compact
+}
+
+func (o *Output) endRequest(ts beam.EventTime) {
+	o.compact.end(ts)
+	if len(o.compact.buf) >= o.blockSize() {
+		o.compact.flush(o.Compact)
+	}
+}
+
+// blockWriter writes one block after another.
+type blockWriter struct {
+	buf   []byte
+	count int
+	least beam.EventTime
+	// filled: a block was handed over, so that the next is likely to fill too.
+	filled bool
+}
+
+// begin makes room for an element of about size bytes.
+func (w *blockWriter) begin(size, blockSize int) {
+	if w.buf == nil && w.filled {
+		size = max(size, blockSize+blockSize/8)
+	}
+	w.buf = slices.Grow(w.buf, size)
+}
+
+func (w *blockWriter) end(ts beam.EventTime) {
+	if w.count == 0 || ts < w.least {
+		w.least = ts
+	}
+	w.count++
+}
+
+func (w *blockWriter) flush(to func(Block)) {
+	if w.count == 0 {
+		return
+	}
+	to(Block{Data: w.buf, Count: w.count, MinTimestamp: w.least})
+	*w = blockWriter{filled: true}
+}
+
+// count begins an iterable of n values. The count of the usual form has 32
+// bits; more values are one block of the form for unknown length.
+func (w *blockWriter) beginValues(n int) {
+	if n <= math.MaxInt32 {
+		w.buf = coder.AppendIterableCount(w.buf, n)
+		return
+	}
+	w.buf = coder.AppendVarInt(coder.AppendIterableCount(w.buf, -1), int64(n))
+}
+
+// endValues ends an iterable of n values.
+func (w *blockWriter) endValues(n int) {
+	if n > math.MaxInt32 {
+		w.buf = coder.AppendVarInt(w.buf, 0)
+	}
+}
