@@ -9,17 +9,17 @@
 // A worker is one harness. Each arrow is a gRPC stream of its own, with the
 // goroutines that serve it:
 //
-//	            Start, Split, Progress, Finalize                     SDK harness
-//	 runner ──▶ worker.control (outbox) ──writeControl──▶ Control ──▶ instructions
-//	            running, calls          ◀──readControl─── Control ◀── responses
+//	           Start, Split, Progress, Finalize                     SDK harness
+//	runner ──▶ worker.control (outbox) ──writeControl──▶ Control ──▶ instructions
+//	           running, calls          ◀──readControl─── Control ◀── responses
 //
-//	            dataStream.feeds        ──writeData────▶ Data ──────▶ elements, timers
-//	 Output ◀── running.take            ◀──readData───── Data ◀────── elements, timers
+//	           dataStream.feeds        ──writeData────▶ Data ──────▶ elements, timers
+//	Output ◀── running.take            ◀──readData───── Data ◀────── elements, timers
 //
-//	 State ◀─── running.serveState      ◀──read───────── State ◀───── get, append, clear
-//	   └─────▶  stateStream.answers     ──write────────▶ State ─────▶ answers
+//	State ◀─── running.serveState      ◀──read───────── State ◀───── get, append, clear
+//	  └─────▶  stateStream.answers     ──write────────▶ State ─────▶ answers
 //
-//	 Log ◀───── eventQueue.run          ◀──────────────── Logging ◀── entries
+//	Log ◀───── eventQueue.run          ◀──────────────── Logging ◀── entries
 //
 // Every stream has one goroutine that reads and one that writes; they end with
 // the stream, and all streams but Logging end with the worker. A bundle with

@@ -34,6 +34,9 @@ type launcher interface {
 	parallelism() int
 	// keep tells if idle workers may serve another job.
 	keep() bool
+	// notice is what the user should know of how the workers run, empty if
+	// nothing. It may take a while.
+	notice(ctx context.Context) string
 }
 
 // handle is a harness that was started.

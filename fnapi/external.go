@@ -40,6 +40,8 @@ func (*external) parallelism() int { return 1 }
 // The service belongs to somebody else, and often ends with the job.
 func (*external) keep() bool { return false }
 
+func (*external) notice(context.Context) string { return "" }
+
 // startPatience is longer than Python's service waits for its channel.
 const startPatience = 70 * time.Second
 

@@ -86,6 +86,13 @@ func (p *pool) start() {
 		p.places.Add(1)
 		go p.keep()
 	}
+	p.places.Add(1)
+	go func() {
+		defer p.places.Done()
+		if text := p.launcher.notice(p.ctx); text != "" {
+			p.warn(text)
+		}
+	}()
 	context.AfterFunc(p.ctx, p.Close)
 }
 
@@ -252,12 +259,16 @@ func (p *pool) gaveUp(err error) bool {
 	giveUp := isHopeless(err) || isEarlyDeath(err) && p.failures >= maxFailures ||
 		time.Since(p.failing) > p.server.cfg.StartPatience
 	if p.up > 0 || !giveUp {
-		p.events.log(LogEntry{Severity: int(fnpb.LogEntry_Severity_WARN), At: time.Now(), Message: "An SDK harness could not be started, trying again: " + err.Error()})
+		p.warn("An SDK harness could not be started, trying again: " + err.Error())
 		return false
 	}
 	p.failed = true
 	p.events.tell(func(e PoolEvents) { e.PoolFailed(err) })
 	return true
+}
+
+func (p *pool) warn(text string) {
+	p.events.log(LogEntry{Severity: int(fnpb.LogEntry_Severity_WARN), At: time.Now(), Message: text})
 }
 
 // diedEarly is the error of a worker that ended before it connected.

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc"
+
+	"fresnel/fnapi/boot"
+)
+
+// workerPool serves SDK harnesses as an EXTERNAL environment until ctx ends.
+func workerPool(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("fresnel worker-pool", flag.ContinueOnError)
+	host := fs.String("host", "localhost", "the address to listen on; 0.0.0.0 serves other machines")
+	port := fs.Int("port", 50000, "the port to listen on")
+	python := fs.String("python", "", "the Python to use (default: FRESNEL_PYTHON, the active virtual environment's, python3)")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(*host, fmt.Sprint(*port)))
+	if err != nil {
+		return fmt.Errorf("cannot serve workers: %w (choose another --port)", err)
+	}
+	service := &boot.Service{Python: *python, Print: func(worker, line string) { fmt.Printf("%s: %s\n", worker, line) }}
+	server := grpc.NewServer()
+	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, service)
+	fmt.Printf("worker pool at %s; for a pipeline: --environment_type=EXTERNAL --environment_config=%s\n", listener.Addr(), listener.Addr())
+	context.AfterFunc(ctx, func() {
+		service.Close()
+		server.Stop()
+	})
+	if err := server.Serve(listener); err != nil {
+		return err
+	}
+	service.Close()
+	return nil
+}

@@ -1,0 +1,103 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+
+	"fresnel/fnapi/internal/child"
+)
+
+const (
+	// harnessModule is Beam's entry point.
+	harnessModule = "apache_beam.runners.worker.sdk_worker_main"
+	// cacheMB is the size of the harness's cache for state and side inputs where
+	// the user sets none: without it, cache tokens are useless.
+	cacheMB = "100"
+	// stopGrace is what a harness gets to end by itself.
+	stopGrace = 5 * time.Second
+	// maxEnviron is how long a variable may be, for Beam versions that do not read
+	// options from a file.
+	maxEnviron = 100 << 10
+)
+
+func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, python Interpreter, dir string) error {
+	env, err := harnessVariables(cfg, info, dir)
+	if err != nil {
+		return err
+	}
+	p, err := child.Start(child.Spec{Path: python.Path, Args: []string{"-m", harnessModule}, Env: append(harnessEnviron(), env...), Line: cfg.Print})
+	if err != nil {
+		return fmt.Errorf("cannot start %s: %w", python.Path, err)
+	}
+	if cfg.Started != nil {
+		cfg.Started()
+	}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		p.Stop(stopGrace)
+		return nil
+	}
+	if p.Err() != nil {
+		return fmt.Errorf("the SDK harness ended: %w", p.Err())
+	}
+	return nil
+}
+
+// harnessVariables are the environment variables that Beam's Python harness is
+// configured with.
+func harnessVariables(cfg Config, info *fnpb.ProvisionInfo, dir string) ([]string, error) {
+	options, err := json.Marshal(withCache(info.GetPipelineOptions().AsMap()))
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "pipeline_options.json")
+	if err := os.WriteFile(file, options, 0o600); err != nil {
+		return nil, err
+	}
+	env := []string{
+		"WORKER_ID=" + cfg.ID,
+		"PIPELINE_OPTIONS_FILE=" + file,
+		"SEMI_PERSISTENT_DIRECTORY=" + dir,
+		"CONTROL_API_SERVICE_DESCRIPTOR=" + descriptor(cfg.Control),
+		"RUNNER_CAPABILITIES=" + strings.Join(info.GetRunnerCapabilities(), " "),
+		"JOB_ID=" + info.GetMetadata()["job_id"],
+		"JOB_NAME=" + info.GetMetadata()["job_name"],
+		"PYTHONUNBUFFERED=1", // prints are seen when they happen
+	}
+	if len(options) < maxEnviron {
+		env = append(env, "PIPELINE_OPTIONS="+string(options))
+	}
+	if cfg.Logging != "" {
+		env = append(env, "LOGGING_API_SERVICE_DESCRIPTOR="+descriptor(cfg.Logging))
+	}
+	if status := info.GetStatusEndpoint().GetUrl(); status != "" {
+		env = append(env, "STATUS_API_SERVICE_DESCRIPTOR="+descriptor(status))
+	}
+	return env, nil
+}
+
+// descriptor is an ApiServiceDescriptor in text format.
+func descriptor(endpoint string) string { return "url: " + strconv.Quote(endpoint) }
+
+// withCache sets the size of the state cache where the user left it at its
+// default, which is 0 and is sent like any other value.
+func withCache(options map[string]any) map[string]any {
+	const name = "beam:option:max_cache_memory_usage_mb:v1"
+	set := make(map[string]any, len(options)+1)
+	for k, v := range options {
+		set[k] = v
+	}
+	if v := fmt.Sprint(set[name]); set[name] == nil || v == "0" {
+		set[name] = cacheMB
+	}
+	return set
+}

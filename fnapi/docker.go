@@ -1,0 +1,156 @@
+package fnapi
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
+
+	"fresnel/fnapi/boot"
+	"fresnel/internal/beam"
+)
+
+// A DOCKER environment is what a Beam client asks for if it is not told
+// otherwise. Where a Docker engine answers, its workers are containers. Where
+// none does, they are local processes in the Python environment that boot
+// finds, and the user is warned.
+
+// newDocker chooses between containers and processes.
+func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, error) {
+	p := &pipepb.DockerPayload{}
+	if err := proto.Unmarshal(env.Env.GetPayload(), p); err != nil {
+		return nil, malformed(urnDocker, err)
+	}
+	image := p.GetContainerImage()
+	if s.docker.answers(ctx) {
+		return &container{image: image}, nil
+	}
+	base := sdkBase(env.Env)
+	if !strings.Contains(base+image, "python") {
+		return nil, &beam.Error{Code: beam.Unavailable, Where: "container image " + image,
+			What: "no Docker engine answers, and only Python harnesses can stand in for a container",
+			Cure: "start Docker, or choose --environment_type=LOOPBACK, EXTERNAL or PROCESS"}
+	}
+	return &standIn{
+		process: process{where: "stand-in for container image " + image, argv: []string{s.cfg.Executable, "boot"}},
+		image:   image, base: base,
+	}, nil
+}
+
+// sdkBase is the image that an environment's SDK is made for, as it tells in
+// its capabilities; empty if it does not.
+func sdkBase(env *pipepb.Environment) string {
+	const prefix = "beam:version:sdk_base:"
+	for _, c := range env.GetCapabilities() {
+		if base, ok := strings.CutPrefix(c, prefix); ok {
+			return base
+		}
+	}
+	return ""
+}
+
+// dockerEngine remembers for a while if there is one.
+type dockerEngine struct {
+	mu     sync.Mutex
+	asked  time.Time
+	answer bool
+}
+
+const (
+	dockerMemory   = time.Minute
+	dockerPatience = 5 * time.Second
+)
+
+func (d *dockerEngine) answers(ctx context.Context) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.asked) < dockerMemory {
+		return d.answer
+	}
+	ctx, cancel := context.WithTimeout(ctx, dockerPatience)
+	defer cancel()
+	err := exec.CommandContext(ctx, "docker", "version", "--format", "{{.Server.Version}}").Run()
+	d.asked, d.answer = time.Now(), err == nil
+	return d.answer
+}
+
+// container runs workers with the Docker command.
+type container struct{ image string }
+
+// On Linux a container shares the host's network. Elsewhere it runs in a
+// virtual machine, for which the host has a name.
+func (*container) endpoint(local string) string {
+	host, port, err := net.SplitHostPort(local)
+	if runtime.GOOS == "linux" || err != nil || host != "localhost" {
+		return local
+	}
+	return net.JoinHostPort("host.docker.internal", port)
+}
+
+func (*container) parallelism() int              { return runtime.GOMAXPROCS(0) }
+func (*container) keep() bool                    { return true }
+func (*container) notice(context.Context) string { return "" }
+
+func (c *container) launch(_ context.Context, w *worker) (handle, error) {
+	name := "fresnel-" + w.id
+	argv := append([]string{"docker", "run", "--rm", "--name=" + name, "--network=host", c.image}, containerFlags(w)...)
+	h, err := launchChild(w, "container image "+c.image, argv, nil)
+	if err != nil {
+		return nil, err
+	}
+	return containerHandle{h, name}, nil
+}
+
+type containerHandle struct {
+	handle
+	name string
+}
+
+// stop also removes the container: it can outlive the command that ran it.
+func (h containerHandle) stop() {
+	h.handle.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*dockerPatience)
+	defer cancel()
+	_ = exec.CommandContext(ctx, "docker", "rm", "--force", h.name).Run() // it is gone in most cases
+}
+
+// standIn runs processes instead of containers.
+type standIn struct {
+	process
+	image, base string
+}
+
+func (s *standIn) notice(ctx context.Context) string {
+	text := fmt.Sprintf("No Docker engine answers: local processes stand in for the container image %s.", s.image)
+	python, err := boot.FindPython(ctx, "")
+	if err != nil {
+		return text + " " + err.Error()
+	}
+	return fmt.Sprintf("%s They run in %s: Python %s, apache-beam %s%s.", text, python.Path, python.Version, python.Beam,
+		differs(python, s.base, s.image))
+}
+
+var pythonImage = regexp.MustCompile(`beam_python(\d+\.\d+)_sdk:(\d+\.\d+\.\d+)`)
+
+// differs tells what the image has if that is known to be something else.
+func differs(python boot.Interpreter, names ...string) string {
+	for _, name := range names {
+		m := pythonImage.FindStringSubmatch(name)
+		if m == nil {
+			continue
+		}
+		if m[1] == python.Version && m[2] == python.Beam {
+			return ", like the image"
+		}
+		return fmt.Sprintf("; the image has Python %s, apache-beam %s, and the pipeline may not work with others", m[1], m[2])
+	}
+	return ""
+}
