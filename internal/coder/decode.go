@@ -37,10 +37,12 @@ type decoder struct {
 	slots int // that it may still make
 }
 
+var errTooMany = malformed("more values than so few bytes can mean")
+
 // take allows n values to be made.
 func (d *decoder) take(n int) error {
 	if d.slots -= n; d.slots < 0 {
-		return malformed("more values than so few bytes can mean")
+		return errTooMany
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package coder
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -57,11 +58,14 @@ func checkCoder(t *testing.T, c *Coder, b []byte) {
 		return // a null where the schema has none, a scale without end
 	}
 	back, used, err := c.Decode(first)
+	if errors.Is(err, errTooMany) {
+		return // the allowance is by the bytes, and these are fewer than b
+	}
 	if err != nil || used != len(first) {
-		t.Fatalf("%s decodes %x as %v, but not its own %x: %v", c, b, v, first, err)
+		t.Fatalf("%s decodes %x, but not its own %x: %v", c, b, first, err)
 	}
 	if second, err := c.Append(nil, back); err != nil || !bytes.Equal(first, second) {
-		t.Fatalf("%s encodes %v as %x, then as %x, %v", c, v, first, second, err)
+		t.Fatalf("%s encodes %x as %x, then as %x, %v", c, b, first, second, err)
 	}
 }
 

@@ -35,9 +35,11 @@ func AppendPane(dst []byte, p beam.Pane) []byte {
 		first |= paneLast
 	}
 	switch {
+	case p.Timing == beam.Early:
+		return AppendVarInt(append(dst, first|paneOneIndex<<paneEncoding), p.Index)
 	case p.Timing == beam.Unknown, p.Index == 0 && p.NonSpeculative == 0:
 		return append(dst, first)
-	case p.Timing == beam.Early, p.Index == p.NonSpeculative:
+	case p.Index == p.NonSpeculative:
 		return AppendVarInt(append(dst, first|paneOneIndex<<paneEncoding), p.Index)
 	}
 	dst = AppendVarInt(append(dst, first|paneTwoIndices<<paneEncoding), p.Index)
@@ -62,10 +64,10 @@ func DecodePane(b []byte) (p beam.Pane, n int, err error) {
 		p.NonSpeculative = p.Index
 	}
 	switch {
+	case p.Timing == beam.Early: // SDKs take it so, whatever is written
+		p.NonSpeculative = -1
 	case indices == paneTwoIndices:
 		p.NonSpeculative, _, _ = DecodeVarInt(b[1+at:])
-	case p.Timing == beam.Early:
-		p.NonSpeculative = -1
 	}
 	return p, n, nil
 }

@@ -99,6 +99,13 @@ func decodeLength(b []byte) (length, n int, err error) {
 
 // skipLengthPrefixed returns the size of a length-prefixed value.
 func skipLengthPrefixed(b []byte) (int, error) {
+	if len(b) > 0 && int(b[0]) < min(len(b), 0x80) {
+		return 1 + int(b[0]), nil
+	}
+	return skipLongPrefixed(b)
+}
+
+func skipLongPrefixed(b []byte) (int, error) {
 	length, n, err := decodeLength(b)
 	if err != nil {
 		return 0, err
