@@ -129,3 +129,47 @@ func (g *graph) groupStep(n *node, input, output string) {
 	p.kind, p.payload, p.env, p.combine = groupNode, nil, "", nil
 	p.begins, p.routing = true, ByKey
 }
+
+// compact gives every group of accumulators a way to have them merged early: a
+// stage with nothing but the merging transform, whose output comes back.
+//
+//	Group.1 ─KV<K, iter<A>>─▶ merge ─KV<K, A>─feedback─▶ Group input 1
+func compact(g *graph) error {
+	for _, s := range slices.Clone(g.stages) {
+		if s.kind == Group {
+			if merge := g.mergerOf(s); merge != nil {
+				g.compactBy(s, merge)
+			}
+		}
+	}
+	g.sortStages()
+	return nil
+}
+
+// mergerOf is the node that merges what a group makes, if it is the only one
+// that reads it.
+func (g *graph) mergerOf(s *stage) *node {
+	readers := g.readers[g.output(s.nodes[0])]
+	if len(readers) != 1 || readers[0].node.urn != urnMergeAccumulators || readers[0].node.kind != harnessNode {
+		return nil
+	}
+	return readers[0].node
+}
+
+func (g *graph) compactBy(s *stage, merge *node) {
+	grouped := s.outputs[0]
+	main := g.boundary(grouped.coll, grouped.coder, grouped.windowed)
+	n := g.aside(merge, "/Compact", urnMergeAccumulators)
+	compacted := g.collection(n.id+"/Compacted", grouped.coll, s.main.Coder)
+	n.inputs = map[string]string{merge.main: grouped.coll}
+	n.outputs = map[string]string{"out": compacted}
+	g.producer[compacted] = n
+	t := &stage{kind: Harness, env: merge.env, nodes: []*node{n}, input: grouped.coll, reads: grouped.coll, main: &main, above: []*stage{s}}
+	again := g.boundary(compacted, s.main.Coder, s.main.Windowed)
+	s.again = &again
+	s.outputs = append(s.outputs, grouped)
+	g.stages = append(g.stages, t)
+	g.edges = append(g.edges,
+		edge{from: s, output: len(s.outputs) - 1, to: t},
+		edge{from: t, output: t.output(compacted, s.main.Coder, s.main.Windowed), to: s, kind: Feedback, input: 1, routing: ByKey})
+}

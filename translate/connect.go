@@ -82,14 +82,19 @@ func (g *graph) connectSide(s *stage, n *node, local string) error {
 	if g.sameWindows(s.input, main) {
 		main = s.input
 	}
-	s.sides = append(s.sides, SideInputSpec{
+	spec := n.pardo.GetSideInputs()[local]
+	side := SideInputSpec{
 		Transform:       beam.TransformID(n.id),
 		Name:            local,
-		Multimap:        n.pardo.GetSideInputs()[local].GetAccessPattern().GetUrn() == urnMultimapSide,
+		Multimap:        spec.GetAccessPattern().GetUrn() == urnMultimapSide,
 		Collection:      arrives,
 		MainWindowing:   beam.WindowingID(g.windowingOf(main)),
 		StandardMapping: standardWindows[g.strategy(coll).GetWindowFn().GetUrn()],
-	})
+	}
+	if !side.StandardMapping {
+		side.MapWindows = g.windowMapping(s, side, spec.GetWindowMappingFn())
+	}
+	s.sides = append(s.sides, side)
 	return nil
 }
 
@@ -119,6 +124,10 @@ func (g *graph) connectInput(s *stage, kind EdgeKind, input int, coll string) (C
 // stage that does not look inside, reads it, that one.
 func (g *graph) wireOf(s *stage, coll string, origins []origin) (wire, windowed string) {
 	wire = g.coders.wire(g.coderOf(coll))
+	if s.kind == Rewindow {
+		// It hands on the bytes: as its own readers declare them.
+		wire = g.coders.wire(g.coderOf(g.output(s.nodes[0])))
+	}
 	if fixed := fixedCoder(origins); fixed != "" && s.kind != Group {
 		wire = fixed
 	}

@@ -41,7 +41,11 @@ func (g *graph) describe(s *stage) *HarnessStage {
 	// The collections that come in are declared in the coder that they come in:
 	// state keys, residuals and side inputs are written with it.
 	if s.reads == s.input {
-		d.collection(s.input, s.main.Coder)
+		coder := s.main.Coder
+		if s.declared != "" {
+			coder = s.declared
+		}
+		d.collection(s.input, coder)
 	}
 	for _, side := range s.sides {
 		d.collection(string(side.Collection.ID), side.Collection.Coder)
@@ -150,6 +154,7 @@ func (d *describer) parDo(n *node) []byte {
 	if n.urn == urnProcessSized {
 		d.spec.ProcessSized = beam.TransformID(n.id)
 		d.spec.UnboundedSDF = d.unbounded(n)
+		d.spec.Truncate = d.truncation(d.s, n)
 	}
 	if !n.stateful() {
 		return n.payload
@@ -172,15 +177,6 @@ func marshal(m proto.Message) []byte {
 		return nil
 	}
 	return b
-}
-
-func (d *describer) unbounded(n *node) bool {
-	for _, coll := range n.outputs {
-		if !d.bounded(coll) {
-			return true
-		}
-	}
-	return false
 }
 
 func (d *describer) state(n *node, name string, spec *pipepb.StateSpec) {

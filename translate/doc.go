@@ -10,8 +10,12 @@
 //	  │ combine     precombine, group, merge, extract for each CombinePerKey
 //	  │ splittable  pair, split and size, process for each splittable DoFn
 //	  │ teststream  TestStream's elements pass through the SDK first
+//	  │ windowing   no WindowInto that changes nothing
 //	  │ fuse        every node in a stage, or nothing but edges
+//	  │ rewindow    standard WindowIntos at the edge of a stage leave the harness
 //	  │ connect     edges, and the coder of every collection that crosses
+//	  │ compact     groups of accumulators get them merged early
+//	  │ iterables   large groups may go out as tokens of the state service
 //	  ▼ plan        stages in order, bundle descriptors
 //	Plan
 //

@@ -26,13 +26,13 @@ type stage struct {
 	above []*stage
 	// outputs grow as consumers ask for them.
 	outputs []output
-	// main and sides are the collections as they arrive.
-	main  *Collection
-	sides []SideInputSpec
+	// main and sides are the collections as they arrive; declared is the coder of
+	// main in the descriptor, if it is not that of main.
+	main     *Collection
+	declared string
+	sides    []SideInputSpec
 	// again is the second input of a group: merged accumulators.
 	again *Collection
-	// merges is set on the stage that merges accumulators for that group.
-	merges *stage
 }
 
 // output is a collection of a stage in the coder that some consumer wants.
@@ -213,13 +213,16 @@ func (f *fusion) flatten(n *node) {
 
 // readOn says whether some node could go on reading the collection in the stage
 // that makes it.
-func (f *fusion) readOn(coll, env string) bool {
+func (g *graph) readOn(coll, env string) bool {
+	seen := map[*node]bool{}
 	for todo := []string{coll}; len(todo) > 0; {
 		coll, todo = todo[0], todo[1:]
-		for _, r := range f.readers[coll] {
+		for _, r := range g.readers[coll] {
 			switch {
+			case seen[r.node]:
 			case r.node.kind == viaNode && r.node.routing == Keep, r.node.kind == flattenNode:
-				todo = append(todo, f.output(r.node))
+				seen[r.node] = true
+				todo = append(todo, g.output(r.node))
 			case r.node.kind == harnessNode && !r.node.begins && r.node.env == env && !r.node.isSide(r.local):
 				return true
 			}

@@ -111,6 +111,8 @@ type graph struct {
 	// windowings and environments are the plan's own copies of those in use.
 	windowings   map[string]*pipepb.WindowingStrategy
 	environments map[string]*pipepb.Environment
+	// global is the windowing strategy that globally made.
+	global string
 }
 
 // add appends a node under an unused id.

@@ -47,7 +47,7 @@ const (
 	// TestStream plays a TestStream payload.
 	TestStream
 	// Rewindow assigns windows of a standard function to elements without a
-	// harness.
+	// harness; nothing else of them changes.
 	Rewindow
 )
 
@@ -61,7 +61,8 @@ type Stage struct {
 	// pipeline, with their unique names.
 	Transforms map[beam.TransformID]string
 	// Inputs are the main inputs: at most one, but for a Group that has a second
-	// one for merged accumulators that come back (Input 1).
+	// one for merged accumulators that come back (Input 1). An input that no edge
+	// feeds is empty: its watermark is at infinity from the start.
 	Inputs []Collection
 	// Outputs are what the stage emits, in the order that Edge.Output counts.
 	Outputs []Collection
@@ -86,7 +87,9 @@ type Collection struct {
 	// Name is the unique name of the transform that made it and its output tag.
 	Name string
 	// Coder is the element coder (length-prefixed where the runner does not know
-	// it), Windowed the windowed_value coder around it; both in Plan.Coders.
+	// it), Windowed the windowed_value coder around it; both in Plan.Coders. An
+	// iterable that a Group writes may be a state_backed_iterable: its reader takes
+	// tokens in it.
 	Coder    string
 	Windowed string
 	// Windowing is its windowing strategy.
@@ -148,12 +151,12 @@ type HarnessStage struct {
 	States []StateSpec
 	Timers []TimerSpec
 	// ProcessSized is the id of the transform that processes sized restrictions,
-	// if that is what the stage begins with; Truncate is the same stage's other
-	// beginning for a drain: the id of a stage outside of Stages that turns a
-	// restriction into a truncated one.
+	// if that is what the stage begins with: its input is KV<KV<E, R>, double>.
 	ProcessSized beam.TransformID
-	// RestrictionCoder is the coder id of the (element, restriction) part, for
-	// sizes; see Windowed of the input for the whole.
+	// Truncate, for a drain, turns elements of the input into truncated ones of
+	// the same coder, or none. It is a stage of its own that is not in Plan.Stages
+	// and has no edges; its SideInputs are those that ProcessSized has, by the
+	// same names. It is nil where the SDK cannot truncate.
 	Truncate *Stage
 	// TimeSorted: RequiresTimeSortedInput.
 	TimeSorted bool
@@ -161,8 +164,6 @@ type HarnessStage struct {
 	Finalizes bool
 	// UnboundedSDF: the restriction may never end; the runner checkpoints.
 	UnboundedSDF bool
-	// Consumers lists, for each main transform input that residuals can name,
-	// nothing but the source is accepted today.
 }
 
 // SideInputSpec is one side input of a transform in a harness stage.
@@ -176,9 +177,15 @@ type SideInputSpec struct {
 	Collection Collection
 	// MainWindowing is the windowing of the transform's main input.
 	MainWindowing beam.WindowingID
-	// MapsWindows is set when the standard mapping (the side window that holds the
-	// main window's maximum timestamp) applies; otherwise a custom mapping.
+	// StandardMapping: a main window sees the side window that holds its maximum
+	// timestamp (of several, the earliest); the side input's window function is one
+	// of the runner's.
 	StandardMapping bool
+	// MapWindows, for any other mapping, maps main windows to side windows in the
+	// SDK: KV<bytes, main window> to KV<bytes, side window> in the global window,
+	// the bytes being the runner's own to match answers with questions. It is a
+	// stage that is not in Plan.Stages and has no edges.
+	MapWindows *Stage
 }
 
 // StateKind is the protocol of a user state.
@@ -223,6 +230,12 @@ type GroupStage struct {
 	// outputs: 0 the groups, 1 the groups that are to be merged and come back
 	// through a Feedback edge.
 	Accumulators bool
+	// MergeWindows, for a merging window function of the SDK's own, merges the
+	// windows of a key: KV<bytes, iter<window>> to KV<bytes, KV<iter<window>,
+	// iter<KV<window, iter<window>>>>> in the global window: those that stay as
+	// they are, and the new ones with those that went into each. The bytes are the
+	// runner's own. It is a stage that is not in Plan.Stages and has no edges.
+	MergeWindows *Stage
 }
 
 // ConnectorStage is a native source or sink.

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
 	"fresnel/internal/beam"
 )
 
@@ -97,7 +100,7 @@ func (w *planWriter) collection(c Collection) string {
 
 func (w *planWriter) windowing(id beam.WindowingID) string {
 	urn := w.plan.Windowings[id].GetWindowFn().GetUrn()
-	return strings.TrimSuffix(strings.TrimPrefix(urn, "beam:window_fn:"), ":v1")
+	return strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(urn, "beam:window_fn:"), ":v1"), "_windows")
 }
 
 // from lists the edges into a main input.
@@ -121,19 +124,16 @@ func (w *planWriter) own(s *Stage) {
 	switch {
 	case s.Connector != nil:
 		w.line(1, "     %s, %d bytes", s.Connector.URN, len(s.Connector.Payload))
+	case s.Group != nil && s.Group.MergeWindows != nil:
+		w.aside("merge windows", s.Group.MergeWindows)
 	case s.TestStream != nil:
 		w.line(1, "     %d events, tags %v, prefix %t", len(s.TestStream.Payload.GetEvents()), s.TestStream.Tags, s.TestStream.Prefix)
 	}
 }
 
 func (w *planWriter) harness(h *HarnessStage) {
-	for _, id := range slices.Sorted(maps.Keys(h.Descriptor.GetTransforms())) {
-		t := h.Descriptor.GetTransforms()[id]
-		urn := t.GetSpec().GetUrn()
-		if urn == urnDataSource || urn == urnDataSink {
-			continue
-		}
-		w.line(1, "run  %q %s", t.GetUniqueName(), shortURN(urn))
+	for _, t := range inOrder(h.Descriptor) {
+		w.line(1, "run  %q %s", t.GetUniqueName(), shortURN(t.GetSpec().GetUrn()))
 	}
 	for i, side := range h.SideInputs {
 		w.side(h, i, side)
@@ -156,12 +156,48 @@ func (w *planWriter) harness(h *HarnessStage) {
 		w.line(1, "timer %s %s %s", t.Family, domain, describeCoder(w.plan.Coders, t.Coder, 0))
 	}
 	if h.Truncate != nil {
-		w.line(1, "truncate by %q", h.Truncate.Name)
+		w.aside("truncate", h.Truncate)
 	}
+}
+
+// inOrder lists a descriptor's transforms, without sources and sinks, so that
+// each comes after those whose outputs it reads.
+func inOrder(d *fnpb.ProcessBundleDescriptor) []*pipepb.PTransform {
+	ids := slices.Sorted(maps.Keys(d.GetTransforms()))
+	maker := map[string]string{}
+	for _, id := range ids {
+		for _, coll := range d.GetTransforms()[id].GetOutputs() {
+			maker[coll] = id
+		}
+	}
+	var order []*pipepb.PTransform
+	seen := map[string]bool{"": true}
+	var visit func(id string)
+	visit = func(id string) {
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		t := d.GetTransforms()[id]
+		for _, local := range sortedKeys(t.GetInputs()) {
+			visit(maker[t.GetInputs()[local]])
+		}
+		if urn := t.GetSpec().GetUrn(); urn != urnDataSource && urn != urnDataSink {
+			order = append(order, t)
+		}
+	}
+	for _, id := range ids {
+		visit(id)
+	}
+	return order
 }
 
 func shortURN(urn string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(urn, "beam:transform:"), ":v1")
+}
+
+func (w *planWriter) aside(what string, s *Stage) {
+	w.line(1, "aside %s %s to %s", what, describeCoder(w.plan.Coders, s.Inputs[0].Coder, 0), describeCoder(w.plan.Coders, s.Outputs[0].Coder, 0))
 }
 
 func (w *planWriter) side(h *HarnessStage, i int, side SideInputSpec) {
@@ -172,8 +208,12 @@ func (w *planWriter) side(h *HarnessStage, i int, side SideInputSpec) {
 	if !side.StandardMapping {
 		mapping = "custom"
 	}
-	w.line(1, "side %s %s, %s mapping from %s: %s%s", side.Name, pattern, mapping, w.windowing(side.MainWindowing),
+	name := h.Descriptor.GetTransforms()[string(side.Transform)].GetUniqueName()
+	w.line(1, "side %q %s %s, %s mapping from %s: %s%s", name, side.Name, pattern, mapping, w.windowing(side.MainWindowing),
 		w.collection(side.Collection), w.sideFrom(h, i))
+	if side.MapWindows != nil {
+		w.aside("map windows", side.MapWindows)
+	}
 }
 
 func (w *planWriter) sideFrom(h *HarnessStage, i int) string {

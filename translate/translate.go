@@ -32,8 +32,12 @@ var passes = []pass{
 	{"combine", liftCombiners},
 	{"splittable", expandSplittable},
 	{"teststream", decodeTestStreams},
+	{"windowing", dropWindowing},
 	{"fuse", fuse},
+	{"rewindow", rewindow},
 	{"connect", connect},
+	{"compact", compact},
+	{"iterables", backIterables},
 }
 
 // Translate makes the plan of a pipeline. Every error is a *beam.Error that
@@ -87,7 +91,7 @@ func (g *graph) plan() *Plan {
 	}
 	g.sortEdges(p)
 	for _, n := range g.nodes {
-		p.Streaming = p.Streaming || g.unboundedNode(n)
+		p.Streaming = p.Streaming || g.unbounded(n)
 	}
 	p.Coders = make(map[string]*pipepb.Coder, len(g.coders.protos))
 	maps.Copy(p.Coders, g.coders.protos)
@@ -102,7 +106,7 @@ func (g *graph) plan() *Plan {
 	return p
 }
 
-func (g *graph) unboundedNode(n *node) bool {
+func (g *graph) unbounded(n *node) bool {
 	for _, coll := range n.outputs {
 		if !g.bounded(coll) {
 			return true
@@ -150,7 +154,7 @@ func (g *graph) planStage(s *stage) *Stage {
 	case Harness:
 		st.Harness = g.describe(s)
 	case Group:
-		st.Group = &GroupStage{}
+		st.Group = &GroupStage{Accumulators: s.again != nil, MergeWindows: g.windowMerging(s)}
 	case Source, Sink:
 		n := s.nodes[0]
 		st.Connector = &ConnectorStage{URN: n.urn, Payload: slices.Clone(n.payload), Transform: n.name}

@@ -1,9 +1,150 @@
 package translate
 
+import (
+	"maps"
+	"slices"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
+)
+
 // standardWindows are the window functions that the runner computes itself.
 var standardWindows = map[string]bool{
 	urnGlobalWindows:  true,
 	urnFixedWindows:   true,
 	urnSlidingWindows: true,
 	urnSessionWindows: true,
+}
+
+// dropWindowing takes out what assigns the global window to elements that are
+// in it already: it becomes another name of its input, with the trigger of its
+// own for a grouping that follows.
+func dropWindowing(g *graph) error {
+	for _, n := range g.nodes {
+		fn := g.assigned(n)
+		if fn.GetUrn() == urnGlobalWindows && g.strategy(n.mainInput()).GetWindowFn().GetUrn() == urnGlobalWindows {
+			n.kind = viaNode
+		}
+	}
+	return nil
+}
+
+// assigned is the window function that a harness is to assign: that of the
+// WindowInto's payload, if the output's windowing strategy has the same, else nil. The payload is a
+// WindowIntoPayload, or, from Python, a WindowingStrategy: both begin with it.
+func (g *graph) assigned(n *node) *pipepb.FunctionSpec {
+	if n.kind != harnessNode || n.urn != urnWindowInto {
+		return nil
+	}
+	payload := &pipepb.WindowIntoPayload{}
+	if len(n.outputs) != 1 || proto.Unmarshal(n.payload, payload) != nil {
+		return nil
+	}
+	fn := g.strategy(g.output(n)).GetWindowFn()
+	if fn == nil || !proto.Equal(fn, payload.GetWindowFn()) {
+		return nil
+	}
+	return fn
+}
+
+// rewindow takes the assignment of windows of a standard function out of stages
+// that it begins or ends: there the elements pass by the runner anyway, and
+// the harness is slow at it.
+func rewindow(g *graph) error {
+	for _, s := range slices.Clone(g.stages) {
+		if s.kind != Harness {
+			continue
+		}
+		for _, n := range slices.Clone(s.nodes) {
+			if !standardWindows[g.assigned(n).GetUrn()] {
+				continue
+			}
+			if g.endsWith(s, n) {
+				g.cutEnd(s, n)
+			} else if g.beginsWith(s, n) {
+				g.cutBeginning(s, n)
+			}
+		}
+	}
+	g.stages = slices.DeleteFunc(g.stages, (*stage).idle)
+	return nil
+}
+
+// endsWith says whether the output of a stage's node is read, but not there.
+func (g *graph) endsWith(s *stage, n *node) bool {
+	return len(g.readers[g.output(n)]) > 0 && !s.uses(g.output(n), n)
+}
+
+// beginsWith says whether a stage's node is the only one there that reads what
+// comes in. Side inputs wait by the windows of what comes in, so these must stay.
+func (g *graph) beginsWith(s *stage, n *node) bool {
+	if len(s.nodes) == 1 || s.reads != s.input || n.mainInput() != s.input || s.uses(s.input, n) {
+		return false
+	}
+	return !slices.ContainsFunc(s.nodes, func(m *node) bool {
+		return len(m.sides()) > 0 && !g.sameWindows(g.output(n), m.mainInput())
+	})
+}
+
+// uses says whether any node of the stage but one reads the collection.
+func (s *stage) uses(coll string, but *node) bool {
+	return slices.ContainsFunc(s.nodes, func(n *node) bool {
+		return n != but && slices.Contains(slices.Collect(maps.Values(n.inputs)), coll)
+	})
+}
+
+// cutEnd moves a node behind its stage.
+func (g *graph) cutEnd(s *stage, n *node) {
+	r := g.cut(s, n)
+	r.above = []*stage{s}
+	if s.idle() {
+		r.above, r.routing = s.above, s.routing
+	}
+	for _, other := range g.stages {
+		if i := slices.Index(other.above, s); i >= 0 && other != r {
+			other.follow([]*stage{r})
+			if s.idle() {
+				other.above = slices.Delete(other.above, i, i+1)
+			}
+		}
+	}
+}
+
+// idle says that nothing is left in a stage.
+func (s *stage) idle() bool { return s.kind == Harness && len(s.nodes) == 0 && s.reads == s.input }
+
+// cutBeginning moves a node before its stage.
+func (g *graph) cutBeginning(s *stage, n *node) {
+	r := g.cut(s, n)
+	r.above, r.routing = g.stagesOf(r.input), s.routing
+	s.input, s.reads, s.routing = g.output(n), g.output(n), Keep
+	s.follow([]*stage{r})
+}
+
+func (g *graph) cut(s *stage, n *node) *stage {
+	s.nodes = slices.DeleteFunc(s.nodes, func(m *node) bool { return m == n })
+	n.kind = rewindowNode
+	r := &stage{kind: Rewindow, input: n.mainInput()}
+	r.put(n)
+	g.stages = append(g.stages, r)
+	return r
+}
+
+// globally is the id of a windowing strategy of the plan's own, for collections
+// that only the runner and the SDK talk through.
+func (g *graph) globally() string {
+	if g.global == "" {
+		g.global = unused("global", g.comps.GetWindowingStrategies())
+		g.windowings[g.global] = &pipepb.WindowingStrategy{
+			WindowFn:         &pipepb.FunctionSpec{Urn: urnGlobalWindows},
+			MergeStatus:      pipepb.MergeStatus_NON_MERGING,
+			WindowCoderId:    g.coders.intern("global_window", urnGlobalWindow, nil),
+			Trigger:          &pipepb.Trigger{Trigger: &pipepb.Trigger_Default_{Default: &pipepb.Trigger_Default{}}},
+			AccumulationMode: pipepb.AccumulationMode_DISCARDING,
+			OutputTime:       pipepb.OutputTime_END_OF_WINDOW,
+			ClosingBehavior:  pipepb.ClosingBehavior_EMIT_IF_NONEMPTY,
+			OnTimeBehavior:   pipepb.OnTimeBehavior_FIRE_ALWAYS,
+		}
+	}
+	return g.global
 }

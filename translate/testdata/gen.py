@@ -14,6 +14,7 @@ import typing
 import apache_beam as beam
 from apache_beam import coders
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import python_urns
 from apache_beam.runners.portability import portable_runner
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that, equal_to
@@ -78,11 +79,18 @@ def combine_counting_trigger(p):
    | beam.Map(print))
 
 
+class Packable(beam.PTransform):
+  def expand(self, pcoll):
+    for fn in (sum, min, max):
+      pcoll | fn.__name__ >> beam.CombinePerKey(fn) | 'Print ' + fn.__name__ >> beam.Map(print)
+
+  def annotations(self):
+    return {python_urns.APPLY_COMBINER_PACKING: b''}
+
+
 @pipeline
 def combine_packed(p):
-  words = keyed(p)
-  for fn in (sum, min, max):
-    words | fn.__name__ >> beam.CombinePerKey(fn) | 'Print ' + fn.__name__ >> beam.Map(print)
+  keyed(p) | Packable()
 
 
 @pipeline
