@@ -105,7 +105,7 @@ func (s *server) start(c serveConfig, lis net.Listener, dir string, log *slog.Lo
 	kafka, mysql := kafka.New(log), mysql.New(log)
 	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}})
 	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(dir, "artifacts"), Log: log,
-		Endpoint: s.endpoint, Expansion: expansion.New()})
+		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql)})
 	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
 	s.jobs.Register(s.grpc)
 	go func() { s.failed <- s.grpc.Serve(lis) }()
