@@ -2,8 +2,6 @@ package coder
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
@@ -131,14 +129,14 @@ func TestProtoParsesBack(t *testing.T) {
 			coders[id] = p
 			return id
 		}
-		back, err := Parse(add(c.Proto(add)), coders)
+		root := add(c.Proto(add))
+		back, err := Parse(root, coders)
 		if err != nil || back.String() != c.String() || back.nodes != c.nodes {
 			t.Errorf("%s came back as %v, %v", c, back, err)
 		}
 		again := back.Proto(func(p *pipepb.Coder) string { return "again" })
-		first := coders[slices.Max(slices.Collect(maps.Keys(coders)))]
-		if !proto.Equal(again.Spec, first.Spec) {
-			t.Errorf("%v, not %v", again, first)
+		if !proto.Equal(again.Spec, coders[root].Spec) {
+			t.Errorf("%v, not %v", again, coders[root])
 		}
 	}
 }

@@ -10,9 +10,8 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 )
 
-// written by Python: KV(b"k", -3) at 12.5 s in [10, 20) and [12, 22).
-const windowedKV = "80000000000030d4 00000002 0000" // a prefix, for tests of short input
-
+// windowedElement was written by the Python SDK: KV(b"k", -3) at 12.5 s, in the
+// windows [10 s, 20 s) and [12 s, 22 s), in a late pane.
 const windowedElement = "80000000000030d4 00000002 8000000000004e20904e 80000000000055f0904e 2a0703" +
 	"016b fdffffffffffffffff01"
 
@@ -186,7 +185,7 @@ func TestScanDoesNotAllocate(t *testing.T) {
 
 func TestShortScanDoesNotAllocate(t *testing.T) {
 	w := NewWindowed(KVOf(Bytes, VarInt), IntervalWindow)
-	b := unhex(t, windowedKV)
+	b := unhex(t, windowedElement)[:20]
 	var e Element
 	if got := testing.AllocsPerRun(100, func() { _, _ = w.Scan(b, &e) }); got != 0 {
 		t.Errorf("%v allocations", got)
