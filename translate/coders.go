@@ -103,7 +103,7 @@ func (t *coderTable) shape(id string, above int) shape {
 
 func (t *coderTable) measure(id string, c *pipepb.Coder, above int) shape {
 	urn, comps := c.GetSpec().GetUrn(), c.GetComponentCoderIds()
-	if n, ok := arity[urn]; ok && n != len(comps) {
+	if n := arity[urn]; (n > 0 || runnerCoders[urn] || urn == urnRow) && n != len(comps) {
 		return shape{fault: fmt.Errorf("coder %q (%s) has %d components where %d are due", id, urn, len(comps), n)}
 	}
 	s := shape{size: 1, depth: 1, known: runnerCoders[urn]}
@@ -119,12 +119,12 @@ func (t *coderTable) measure(id string, c *pipepb.Coder, above int) shape {
 			return shape{fault: fmt.Errorf("coder %q is nested too deep", id)}
 		}
 	}
-	if urn == urnRow {
-		row, err := coder.Parse(id, t.protos)
+	if urn == urnRow || urn == urnParamWindowedValue {
+		parsed, err := coder.Parse(id, t.protos)
 		if err != nil {
 			return shape{fault: err}
 		}
-		s.known = row.Known()
+		s.known = parsed.Known()
 	}
 	s.key = t.structure(c.GetSpec(), comps)
 	return s

@@ -107,6 +107,7 @@ func (g *graph) connectInput(s *stage, kind EdgeKind, input int, coll string) (C
 	wire, windowed := g.wireOf(s, coll, origins)
 	for _, o := range origins {
 		from, out := g.emit(o, coll, wire, windowed)
+		s.follow([]*stage{from})
 		e := edge{from: from, output: out, to: s, kind: kind, input: input, routing: o.routing}
 		switch {
 		case kind == SideInput:
