@@ -259,7 +259,9 @@ func (p *pool) gaveUp(err error) bool {
 	giveUp := isHopeless(err) || isEarlyDeath(err) && p.failures >= maxFailures ||
 		time.Since(p.failing) > p.server.cfg.StartPatience
 	if p.up > 0 || !giveUp {
-		p.warn("An SDK harness could not be started, trying again: " + err.Error())
+		if p.failures == 1 {
+			p.warn("An SDK harness could not be started, trying again: " + err.Error())
+		}
 		return false
 	}
 	p.failed = true

@@ -1,6 +1,8 @@
 package fnapi_test
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -14,6 +16,9 @@ import (
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"fresnel/fnapi"
@@ -263,4 +268,130 @@ func keys[V any](m map[string]V) (all []string) {
 		all = append(all, k)
 	}
 	return all
+}
+
+// TestBootedPython runs harnesses by way of "fresnel boot" (TestMain).
+func TestBootedPython(t *testing.T) {
+	exe := python(t)
+	r := newRig(t, fnapi.Config{Executable: os.Args[0]})
+	r.pool(fnapi.Environment{Env: command("fresnel boot", "FRESNEL_PYTHON="+exe), Parallelism: 1, Job: "job-1",
+		Options: []byte(`{"beam:option:default_sdk_harness_log_level:v1": "DEBUG"}`)})
+	w := r.up()
+	var out output
+	finishWell(t, w.Start(bundle(pythonStage(t, "Twice"), &out, kv("a", "1"))))
+	if got := strings.Join(values(out.of("out")), " "); got != "1 1" {
+		t.Errorf("output %s", got)
+	}
+	r.awaitLog("twice ('a', '1')")                                                    // a print
+	if e := r.awaitLog("start <DoOperation do"); e.Bundle == "" || e.Location == "" { // a log entry
+		t.Errorf("log entry %+v", e)
+	}
+
+	b := bundle(pythonStage(t, "Exit"), &output{}, kv("a", "1"))
+	_, err := finish(t, w.Start(b))
+	wantCode(t, err, beam.Unavailable)
+	next := r.up()
+	var again output
+	finishWell(t, next.Start(bundle(pythonStage(t, "Twice"), &again, kv("a", "2"))))
+}
+
+// TestBootInstallsDependencies stages a requirements file and the wheel that it
+// asks for.
+func TestBootInstallsDependencies(t *testing.T) {
+	exe := python(t)
+	artifacts := serveArtifacts(t, map[string][]byte{
+		"requirements.txt": []byte("fresnel-probe==1.0\n"),
+		"fresnel_probe-1.0-py3-none-any.whl": zipped(t, map[string]string{
+			"fresnel_probe.py":                     "WORD = 'installed'\n",
+			"fresnel_probe-1.0.dist-info/WHEEL":    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+			"fresnel_probe-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: fresnel-probe\nVersion: 1.0\n",
+			"fresnel_probe-1.0.dist-info/RECORD":   "",
+		}),
+	})
+	env := command("fresnel boot", "FRESNEL_PYTHON="+exe, "XDG_CACHE_HOME="+t.TempDir())
+	env.Dependencies = artifacts.list
+	for round, installs := range []int{1, 0} {
+		r := newRig(t, fnapi.Config{Executable: os.Args[0]})
+		r.pool(fnapi.Environment{Env: env, Parallelism: 2, RetrievalEndpoint: artifacts.endpoint})
+		for _, w := range []fnapi.Worker{r.up(), r.up()} {
+			var out output
+			finishWell(t, w.Start(bundle(pythonStage(t, "Probe"), &out, kv("a", "1"))))
+			if got := strings.Join(values(out.of("out")), " "); got != "installed" {
+				t.Errorf("output %s", got)
+			}
+		}
+		n := 0
+		for _, e := range r.logged() {
+			if strings.Contains(e.Message, "Successfully installed fresnel-probe") {
+				n++
+			}
+		}
+		if n != installs {
+			t.Errorf("round %d: installed %d times, want %d", round, n, installs)
+		}
+		r.server.Close()
+	}
+}
+
+// zipped is a zip archive, as a wheel is.
+func zipped(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for name, text := range files {
+		f, err := w.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// artifactServer is an ArtifactRetrievalService of a few files.
+type artifactServer struct {
+	jobpb.UnimplementedArtifactRetrievalServiceServer
+	endpoint string
+	list     []*pipepb.ArtifactInformation
+	files    map[string][]byte
+}
+
+func serveArtifacts(t *testing.T, files map[string][]byte) *artifactServer {
+	t.Helper()
+	s := &artifactServer{files: files}
+	for name := range files {
+		role, _ := proto.Marshal(&pipepb.ArtifactStagingToRolePayload{StagedName: name})
+		kind, _ := proto.Marshal(&pipepb.ArtifactFilePayload{Path: name})
+		s.list = append(s.list, &pipepb.ArtifactInformation{
+			TypeUrn: "beam:artifact:type:file:v1", TypePayload: kind,
+			RoleUrn: "beam:artifact:role:staging_to:v1", RolePayload: role,
+		})
+	}
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.endpoint = listener.Addr().String()
+	server := grpc.NewServer()
+	jobpb.RegisterArtifactRetrievalServiceServer(server, s)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return s
+}
+
+func (s *artifactServer) ResolveArtifacts(_ context.Context, req *jobpb.ResolveArtifactsRequest) (*jobpb.ResolveArtifactsResponse, error) {
+	return &jobpb.ResolveArtifactsResponse{Replacements: req.GetArtifacts()}, nil
+}
+
+func (s *artifactServer) GetArtifact(req *jobpb.GetArtifactRequest, stream jobpb.ArtifactRetrievalService_GetArtifactServer) error {
+	role := &pipepb.ArtifactStagingToRolePayload{}
+	if err := proto.Unmarshal(req.GetArtifact().GetRolePayload(), role); err != nil {
+		return err
+	}
+	return stream.Send(&jobpb.GetArtifactResponse{Data: s.files[role.GetStagedName()]})
 }

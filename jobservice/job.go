@@ -214,6 +214,17 @@ func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
 	return j.state
 }
 
+// giveUp ends a job that was not run, and tells whether the job has ended.
+func (j *job) giveUp() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state == stopped {
+		j.history.addMessage(Error, time.Now(), "the job was prepared, and given up since it was not run")
+		j.enter(cancelled)
+	}
+	return terminal(j.state)
+}
+
 // requestDrain asks the job to stop its sources and finish, and returns its
 // state.
 func (j *job) requestDrain() (jobpb.JobState_Enum, error) {

@@ -19,17 +19,16 @@ import (
 	"fresnel/internal/beam"
 )
 
-// What the table of jobs keeps besides the jobs that run, the newest first.
-const (
-	// maxEnded and maxPrepared count jobs that ended, and jobs that were
-	// prepared and never run.
-	maxEnded    = 1000
-	maxPrepared = 1000
-	// maxIdleBytes bounds the pipelines and histories of both together.
-	maxIdleBytes = 256 << 20
-	// preparedFor is how long a prepared job may wait for its Run.
-	preparedFor = time.Hour
-)
+// retention says what the table keeps besides the jobs that run, the newest
+// first.
+type retention struct {
+	ended       int           // jobs that ended
+	prepared    int           // jobs that were prepared and not run
+	preparedFor time.Duration // how long those may wait for their Run
+	bytes       int           // pipelines and histories of both together
+}
+
+var defaultRetention = retention{ended: 1000, prepared: 1000, preparedFor: time.Hour, bytes: 256 << 20}
 
 // Config is what a Service is made from.
 type Config struct {
@@ -52,9 +51,9 @@ type Service struct {
 	expansion jobpb.ExpansionServiceServer
 	store     *store
 	log       *slog.Logger
-	stop      context.CancelFunc
-	ctx       context.Context // of all jobs
-	running   sync.WaitGroup  // the goroutines of jobs
+	running   sync.WaitGroup // the goroutines of jobs
+
+	keep retention
 
 	mu       sync.Mutex
 	endpoint string
@@ -68,14 +67,12 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	return &Service{
 		runner:    cfg.Runner,
 		expansion: cfg.Expansion,
 		store:     newStore(cfg.ArtifactDir),
 		log:       cfg.Log,
-		ctx:       ctx,
-		stop:      stop,
+		keep:      defaultRetention,
 		endpoint:  cfg.Endpoint,
 		jobs:      map[beam.JobID]*job{},
 		tokens:    map[string]*job{},
@@ -117,7 +114,6 @@ func (s *Service) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		s.running.Wait()
-		s.stop()
 		close(ended)
 	}()
 	select {
@@ -223,16 +219,19 @@ func (s *Service) add(j *job) error {
 
 var errClosed = status.Error(codes.Unavailable, "the server is shutting down")
 
-// launch runs a prepared job; it returns once the job's goroutine has begun.
+// launch runs a prepared job in a goroutine of its own.
 func (s *Service) launch(j *job) error {
-	ctx, cancel := context.WithCancel(s.ctx)
+	if !s.beginRun() {
+		return errClosed
+	}
+	ctx, cancel := context.WithCancel(context.Background())
 	first, err := j.start(cancel)
 	if err != nil || !first {
 		cancel()
+		s.running.Done()
 		return err
 	}
 	submission := j.submission(s.getEndpoint())
-	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
 		defer s.tidy()
@@ -240,6 +239,16 @@ func (s *Service) launch(j *job) error {
 		j.run(ctx, s.runner, submission)
 	}()
 	return nil
+}
+
+// beginRun makes Close wait for one more job, unless Close was called before.
+func (s *Service) beginRun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.running.Add(1)
+	}
+	return !s.closed
 }
 
 // tidy forgets the oldest of the jobs that do not run, beyond the limits.
@@ -257,20 +266,23 @@ func (s *Service) tidy() {
 			continue
 		}
 		bytes += j.bytes()
-		over := ended > maxEnded || prepared > maxPrepared || bytes > maxIdleBytes
-		late := info.State == stopped && time.Since(info.Prepared) > preparedFor
+		over := ended > s.keep.ended || prepared > s.keep.prepared || bytes > s.keep.bytes
+		late := info.State == stopped && time.Since(info.Prepared) > s.keep.preparedFor
 		if i > 0 && (over || late) {
 			s.forget(j)
 		}
 	}
 }
 
+// forget drops a job from the table, unless it has begun to run meanwhile.
 func (s *Service) forget(j *job) {
+	if !j.giveUp() {
+		return
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.jobs, j.id)
 	delete(s.tokens, j.token)
-	s.mu.Unlock()
-	j.requestCancel("the job was prepared, and given up since it was not run")
 }
 
 // newID makes a job id that people can read and no other server gives out.

@@ -84,12 +84,14 @@ func (v *validator) pcollection(where, id string) error {
 	if windowing == nil {
 		return dangling(where, "windowing strategy", pc.GetWindowingStrategyId())
 	}
-	for _, coder := range []string{pc.GetCoderId(), windowing.GetWindowCoderId()} {
-		if _, err := v.coders.walk(where, coder, 1, v.coder); err != nil {
-			return err
-		}
+	if _, err := v.coders.walk(where, pc.GetCoderId(), 1, v.coder); err != nil {
+		return err
 	}
-	return nil
+	if windowing.GetWindowCoderId() == "" {
+		return nil
+	}
+	_, err := v.coders.walk(where, windowing.GetWindowCoderId(), 1, v.coder)
+	return err
 }
 
 // coder returns what a coder is made of.

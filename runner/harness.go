@@ -2,6 +2,8 @@ package runner
 
 import (
 	"context"
+	"errors"
+	"regexp"
 	"strconv"
 	"sync"
 	"time"
@@ -192,15 +194,23 @@ func (hb *harnessBundle) wait() {
 	hb.x.job.done(hb.b.ID, *hb.collector.out, hb.collector.fx)
 }
 
-// placed gives an error of a worker the stage as its place.
+// placed gives an error of a worker its place: the step that the harness names
+// as the one that raised, else the stage.
 func (x *harnessExecutor) placed(err error) error {
-	if be, ok := err.(*beam.Error); ok && be.Where == "" {
-		named := *be
-		named.Where = x.stage.where()
-		return &named
+	var be *beam.Error
+	if !errors.As(err, &be) || be.Where != "" || be.Code != beam.UserCode {
+		return x.stage.placed(err)
 	}
-	return err
+	named := *be
+	if m := whileRunning.FindAllStringSubmatch(be.What, -1); m != nil {
+		named.Where = m[len(m)-1][1]
+	}
+	return &named
 }
+
+// whileRunning is how the Python SDK names the step that raised; the last one
+// is the innermost.
+var whileRunning = regexp.MustCompile(`\[while running '([^'\n]+)'\]`)
 
 // finish completes the outcome with what the response says.
 func (hb *harnessBundle) finish(res *fnapi.Result) error {

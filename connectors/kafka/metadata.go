@@ -59,7 +59,7 @@ func appendMetadata(dst []byte, r *record, tp topicPartition) ([]byte, error) {
 		return nil, err
 	}
 	id, name := timestampType(r)
-	dst = coder.AppendVarInt(dst, id)
+	dst = coder.AppendVarInt(dst, int64(uint32(id))) // an INT32 has 32 bits
 	return coder.AppendLengthPrefixed(dst, []byte(name)), nil
 }
 
@@ -80,7 +80,7 @@ func appendHeaders(dst []byte, r *record) ([]byte, error) {
 }
 
 // timestampType returns Java's TimestampType of the record.
-func timestampType(r *record) (id int64, name string) {
+func timestampType(r *record) (id int32, name string) {
 	switch {
 	case r.appended:
 		return 1, "LogAppendTime"

@@ -47,6 +47,12 @@ class Finalized(beam.DoFn):
     yield kv
 
 
+class Probe(beam.DoFn):
+  def process(self, kv):
+    import fresnel_probe
+    yield kv[0], fresnel_probe.WORD
+
+
 class Exit(beam.DoFn):
   def process(self, kv):
     os._exit(7)
@@ -96,6 +102,6 @@ def descriptor(fn):
 
 
 if __name__ == '__main__':
-  for fn in (Twice, Fail, Count, Slow, Finalized, Exit):
+  for fn in (Twice, Fail, Count, Slow, Finalized, Probe, Exit):
     with open(os.path.join(sys.argv[1], fn.__name__ + '.pb'), 'wb') as f:
       f.write(descriptor(fn()).SerializeToString())

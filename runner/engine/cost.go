@@ -12,6 +12,8 @@ type cost struct {
 	n, x, y, xx, xy float64
 	// seen is the largest bundle so far; the next may be rampUp times as large.
 	seen int
+	// samples counts measurements.
+	samples int
 }
 
 const (
@@ -36,6 +38,10 @@ func (c *cost) measure(elements int, took time.Duration) {
 		return // timers alone say nothing about elements
 	}
 	c.seen = max(c.seen, min(elements, maxElements/rampUp))
+	if c.samples++; c.samples == 2 {
+		// The first bundle also paid for setting the stage up.
+		c.n, c.x, c.y, c.xx, c.xy = 0, 0, 0, 0, 0
+	}
 	x, y := float64(elements), float64(took)
 	c.n = c.n*forget + 1
 	c.x = c.x*forget + x

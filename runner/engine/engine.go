@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"errors"
 	"math"
 	"time"
+
+	"fresnel/internal/beam"
 )
 
 // Engine decides what runs when. It is driven by Step, from one goroutine.
@@ -118,6 +121,9 @@ func (e *Engine) apply(ev *Event) {
 		e.entryWritten(*ev.EntryWritten)
 	case ev.Durable != nil:
 		e.madeDurable(*ev.Durable)
+	}
+	switch {
+	case e.ended():
 	case ev.Fail != nil:
 		e.fail(ev.Fail)
 	case ev.Cancel:
@@ -172,13 +178,16 @@ func (e *Engine) ended() bool { return e.state >= Done }
 
 // conclude ends the job if nothing is left of it.
 func (e *Engine) conclude() {
-	if e.unfinished > 0 || e.blocks > 0 || e.entries > 0 || e.reading > 0 || e.timers > 0 ||
-		len(e.bundles) > 0 || e.moves() {
-		return
-	}
-	if e.state == Draining {
+	switch {
+	case e.unfinished > 0 || e.blocks > 0 || e.entries > 0 || e.reading > 0 || e.timers > 0 ||
+		len(e.bundles) > 0 || e.moves():
+		if e.stuck() {
+			e.fail(&beam.Error{Code: beam.Internal, What: "the job waits for what can never happen",
+				Cause: errors.New(e.Explain())})
+		}
+	case e.state == Draining:
 		e.end(Drained)
-	} else {
+	default:
 		e.end(Done)
 	}
 }
@@ -224,6 +233,24 @@ func (e *Engine) report() Ready {
 	r.Wake = e.time(e.wake)
 	r.Quiet = e.rested()
 	return r
+}
+
+// stuck tells whether nothing can ever happen again, though the job has not
+// ended: then an executor has forgotten a hold, and it is better to say so than
+// to wait for ever.
+func (e *Engine) stuck() bool {
+	return e.rested() && len(e.later) == 0 && len(e.delays) == 0 && e.clocks.min() == never &&
+		!e.awaitsScript()
+}
+
+// awaitsScript tells whether a script has no worker to run on.
+func (e *Engine) awaitsScript() bool {
+	for _, st := range e.stages {
+		if st.Role == Script && st.pool.free() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // rested tells whether only the clock, or news from outside, can set anything

@@ -1,5 +1,10 @@
 package engine
 
+import (
+	"slices"
+	"time"
+)
+
 // An exclusive shard has a home, the worker that it sticks to, so that what
 // the worker has cached of its state stays valid (I11).
 
@@ -70,6 +75,51 @@ func (p *pool) leastOf(counts []int) int {
 		}
 	}
 	return least
+}
+
+// worthMoving is how much work must wait at a full worker before an idle one
+// takes shards over, and with them the cost of caches that are cold.
+const worthMoving = 50 * time.Millisecond
+
+// steal moves half of the ready shards of the fullest worker to an idle one.
+func (e *Engine) steal(st *stage) *worker {
+	if !st.Exclusive {
+		return nil
+	}
+	thief := st.pool.freest(e.now, func(w *worker) bool {
+		return len(w.running) == 0 && len(st.lanes[w.pos].shards) == 0
+	})
+	if thief == nil {
+		return nil
+	}
+	from := st.fullest()
+	if from < 0 {
+		return nil
+	}
+	ready := st.lanes[from].shards
+	for _, i := range slices.Clone(ready[len(ready)/2:]) {
+		e.move(st, i, thief.pos)
+	}
+	return thief
+}
+
+// fullest is the position of the worker without a free slot that has most
+// ready work of the stage, if it is worth moving, or -1.
+func (st *stage) fullest() int {
+	fullest, most := -1, 0
+	for pos, w := range st.pool.workers {
+		if w == nil || w.free() > 0 {
+			continue
+		}
+		elements := 0
+		for _, i := range st.lanes[pos].shards {
+			elements += st.shards[i].queue.elements
+		}
+		if elements > most && st.cost.expected(elements) >= worthMoving {
+			fullest, most = pos, elements
+		}
+	}
+	return fullest
 }
 
 // move gives a shard a new home, and its place in the lane there.

@@ -134,6 +134,18 @@ func (p *pool) free() int {
 	return n
 }
 
+// lastSlot tells whether there is one free slot only, which sources must leave
+// to stages that work off what sources produce: a source may wait for long.
+func (p *pool) lastSlot() bool {
+	reading := 0
+	for _, st := range p.stages {
+		if st.Role == Source {
+			reading++
+		}
+	}
+	return reading < len(p.stages) && p.slots() > 1 && p.free() == 1
+}
+
 // freest returns the worker that should take the next bundle: of those with a
 // free slot one with fewest bundles in flight; among these the one used most
 // lately, so that a trickle keeps one worker warm instead of waking all.

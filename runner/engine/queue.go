@@ -26,6 +26,8 @@ func (p *entry) block() InputBlock {
 type queue struct {
 	head int
 	all  []entry
+	// elements counts what is in the blocks.
+	elements int
 }
 
 func (q *queue) len() int      { return len(q.all) - q.head }
@@ -36,6 +38,7 @@ func (q *queue) push(p entry) {
 		q.slide(0)
 	}
 	q.all = append(q.all, p)
+	q.elements += p.count
 }
 
 // pushFront puts ps, in their order, before everything else.
@@ -46,12 +49,16 @@ func (q *queue) pushFront(ps []entry) {
 		q.all, q.head = more, q.head+len(ps)
 	}
 	q.head -= len(ps)
+	for i := range ps {
+		q.elements += ps[i].count
+	}
 	copy(q.all[q.head:], ps)
 }
 
 func (q *queue) pop() entry {
 	p := q.all[q.head]
 	q.head++
+	q.elements -= p.count
 	switch {
 	case q.head < len(q.all):
 	case cap(q.all) > 256:

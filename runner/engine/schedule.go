@@ -68,10 +68,13 @@ func (e *Engine) next(st *stage) (*bundle, *worker) {
 		st.again = st.again[1:]
 		return b, w
 	}
-	if st.Role == Source && e.rests(st) {
+	if st.Role == Source && (e.rests() || st.pool.lastSlot()) {
 		return nil, nil
 	}
 	w := st.pool.freest(e.now, func(w *worker) bool { return e.suits(st, w) })
+	if w == nil {
+		w = e.steal(st)
+	}
 	if w == nil {
 		return nil, nil
 	}
@@ -144,15 +147,16 @@ func (e *Engine) crowded(w *worker) bool {
 	return w.busy > e.BusyLimit
 }
 
-// worthwhile tells whether a lane has enough for a bundle that is not small.
+// worthwhile tells whether the bundle that a lane would give is not small.
 func (e *Engine) worthwhile(st *stage, l *lane) bool {
 	enough := min(st.cost.enough(), st.cost.limit(e.TargetBundle), e.MaxBundleElements)
 	elements := 0
 	for _, i := range l.shards {
-		for q, k := &st.shards[i].queue, 0; k < q.len(); k++ {
-			if elements += q.all[q.head+k].count; elements >= enough {
-				return true
-			}
+		if st.class(i) != st.class(l.shards[0]) {
+			continue
+		}
+		if elements += st.shards[i].queue.elements; elements >= enough {
+			return true
 		}
 	}
 	return false
@@ -164,7 +168,7 @@ func (e *Engine) wakeAt(t instant) { e.wake = min(e.wake, t) }
 // rests tells whether a source must wait for what it has produced to be worked
 // off (I9). It may go on where nothing else moves, and now and then in any
 // case: what is pending may wait for a watermark that only the source can move.
-func (e *Engine) rests(st *stage) bool {
+func (e *Engine) rests() bool {
 	if e.MaxPendingBytes <= 0 || e.held <= e.MaxPendingBytes || !e.moves() {
 		return false
 	}

@@ -15,7 +15,7 @@ import (
 //
 //	table ──▶ groups: head, tail ──▶ refs: segment, offset, size, next ──▶ bytes in segments
 //
-// That is 16 bytes for an element, 16 for a group and 16 for its table entries.
+// That is 16 bytes for an element, 24 for a group and 16 for its table entries.
 
 // ref is one value, in the bytes of a segment.
 type ref struct {
@@ -28,6 +28,7 @@ type group struct {
 	head, tail uint32
 	count      uint32
 	keySize    uint32
+	size       int // of the values
 }
 
 type grouper struct {
@@ -160,6 +161,7 @@ func (p *grouper) link(to uint32, r ref) {
 	}
 	g.tail = n
 	g.count++
+	g.size += int(r.size)
 }
 
 // key returns the key of group i.
@@ -175,19 +177,32 @@ func (p *grouper) value(r *ref) []byte {
 
 // emit writes the groups.
 func (p *grouper) emit(out *Output) {
-	left := p.b.bytes
+	out.panes.more = p.outputSize()
 	for i := range p.groups {
 		ts := p.b.end
 		if p.g.stamps() {
 			ts = p.stamps[i].or(ts)
 		}
-		w := out.pane(min(left, out.blockSize()))
+		w := out.pane(p.sizeOf(&p.groups[i]))
 		w.buf = coder.AppendHeader(w.buf, ts, 1, p.window, onlyPane)
-		before := len(w.buf)
 		p.write(w, uint32(i))
-		left = max(left-(len(w.buf)-before), 0)
 		out.endPane(ts)
 	}
+	out.panes.more = 0
+}
+
+// sizeOf is the size of a group's output: timestamp, count of windows, window,
+// pane, key, count of values and values.
+func (p *grouper) sizeOf(g *group) int {
+	return 8 + 4 + len(p.window) + 1 + int(g.keySize) + 4 + g.size
+}
+
+func (p *grouper) outputSize() int {
+	n := 0
+	for i := range p.groups {
+		n += p.sizeOf(&p.groups[i])
+	}
+	return n
 }
 
 // write appends a group's key and values.

@@ -46,55 +46,53 @@ func (o *Output) blockSize() int {
 	return o.BlockSize
 }
 
-// pane begins an element of Panes; the caller appends to the writer's buffer
-// and then calls endPane.
+// pane begins an element of Panes, of about size bytes; the caller appends to
+// the writer's buffer and then calls endPane.
 func (o *Output) pane(size int) *blockWriter {
-	o.panes.begin(size, o.blockSize())
+	o.panes.begin(size, o.blockSize(), o.Panes)
 	return &o.panes
 }
 
-func (o *Output) endPane(ts beam.EventTime) {
-	o.panes.end(ts)
-	if len(o.panes.buf) >= o.blockSize() {
-		o.panes.flush(o.Panes)
-	}
-}
+func (o *Output) endPane(ts beam.EventTime) { o.panes.end(ts, o.blockSize(), o.Panes) }
 
 // request begins an element of Compact, as pane does of Panes.
 func (o *Output) request(size int) *blockWriter {
-	o.compact.begin(size, o.blockSize())
+	o.compact.begin(size, o.blockSize(), o.Compact)
 	return &o.compact
 }
 
-func (o *Output) endRequest(ts beam.EventTime) {
-	o.compact.end(ts)
-	if len(o.compact.buf) >= o.blockSize() {
-		o.compact.flush(o.Compact)
-	}
-}
+func (o *Output) endRequest(ts beam.EventTime) { o.compact.end(ts, o.blockSize(), o.Compact) }
 
 // blockWriter writes one block after another.
 type blockWriter struct {
 	buf   []byte
 	count int
 	least beam.EventTime
-	// filled: a block was handed over, so that the next is likely to fill too.
-	filled bool
+	// more is how many bytes are known to follow.
+	more int
 }
 
-// begin makes room for an element of about size bytes.
-func (w *blockWriter) begin(size, blockSize int) {
-	if w.buf == nil && w.filled {
-		size = max(size, blockSize+blockSize/8)
+// begin makes room for an element of about size bytes, in a new block if it
+// would make this one much too large.
+func (w *blockWriter) begin(size, blockSize int, to func(Block)) {
+	if len(w.buf)+size > max(blockSize, cap(w.buf)) {
+		w.flush(to)
+	}
+	if w.buf == nil {
+		w.buf = make([]byte, 0, max(size, min(w.more, blockSize)))
 	}
 	w.buf = slices.Grow(w.buf, size)
 }
 
-func (w *blockWriter) end(ts beam.EventTime) {
+// end ends an element, and the block if that is full.
+func (w *blockWriter) end(ts beam.EventTime, blockSize int, to func(Block)) {
 	if w.count == 0 || ts < w.least {
 		w.least = ts
 	}
 	w.count++
+	if len(w.buf) >= blockSize {
+		w.flush(to)
+	}
 }
 
 func (w *blockWriter) flush(to func(Block)) {
@@ -102,10 +100,10 @@ func (w *blockWriter) flush(to func(Block)) {
 		return
 	}
 	to(Block{Data: w.buf, Count: w.count, MinTimestamp: w.least})
-	*w = blockWriter{filled: true}
+	*w = blockWriter{more: max(w.more-len(w.buf), 0)}
 }
 
-// count begins an iterable of n values. The count of the usual form has 32
+// beginValues begins an iterable of n values. The count of the usual form has 32
 // bits; more values are one block of the form for unknown length.
 func (w *blockWriter) beginValues(n int) {
 	if n <= math.MaxInt32 {

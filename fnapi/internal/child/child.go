@@ -5,6 +5,7 @@
 package child
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -116,20 +117,25 @@ var _ io.Writer = (*lines)(nil)
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range b {
-		if c == '\n' || len(l.rest) >= maxLine {
+	n := len(b)
+	for len(b) > 0 {
+		line, rest, whole := bytes.Cut(b, []byte{'\n'})
+		if room := maxLine - len(l.rest); len(line) > room {
+			line, rest, whole = line[:room], b[room:], true
+		}
+		l.rest = append(l.rest, line...)
+		if whole {
 			l.emit()
 		}
-		if c != '\n' && c != '\r' {
-			l.rest = append(l.rest, c)
-		}
+		b = rest
 	}
-	return len(b), nil
+	return n, nil
 }
 
 func (l *lines) emit() {
-	if l.each != nil && len(l.rest) > 0 {
-		l.each(string(l.rest))
+	line := bytes.TrimRight(l.rest, "\r")
+	if l.each != nil && len(line) > 0 {
+		l.each(string(line))
 	}
 	l.rest = l.rest[:0]
 }
