@@ -1,0 +1,395 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"fresnel/connectors"
+	"fresnel/connectors/connectorstest"
+	"fresnel/integration/parts"
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// The tests here use a real server, one for all of them.
+var shared struct {
+	once   sync.Once
+	server *parts.MariaDB
+	db     *sql.DB
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.server != nil {
+		shared.server.Stop()
+	}
+	os.Exit(code)
+}
+
+func server(t testing.TB) *parts.MariaDB {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a real MariaDB server")
+	}
+	shared.once.Do(func() {
+		var dir string
+		if dir, shared.err = os.MkdirTemp("", "fresnel-mariadb-"); shared.err != nil {
+			return
+		}
+		if shared.server, shared.err = parts.LaunchMariaDB(dir, filepath.Join(dir, "log")); shared.err == nil {
+			shared.db, shared.err = sql.Open("mysql", shared.server.DSN())
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.server
+}
+
+func execute(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	server(t)
+	if _, err := shared.db.ExecContext(context.Background(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// query returns the rows of a query as texts, NULL as <nil>.
+func query(t testing.TB, text string, args ...any) [][]string {
+	t.Helper()
+	rows, err := shared.db.QueryContext(context.Background(), text, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]string
+	for rows.Next() {
+		values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			t.Fatal(err)
+		}
+		row := make([]string, len(columns))
+		for i, v := range values {
+			if row[i] = v.String; !v.Valid {
+				row[i] = "<nil>"
+			}
+		}
+		out = append(out, row)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+var tables atomic.Int64
+
+// newTable makes a table of its own for a test.
+func newTable(t testing.TB, columns string) string {
+	t.Helper()
+	name := fmt.Sprintf("t%d", tables.Add(1))
+	execute(t, "CREATE TABLE "+name+" ("+columns+")")
+	return name
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+func schemaOf(fields ...coder.Field) *coder.Coder { return coder.RowCoder(&coder.Schema{Fields: fields}) }
+
+func connectTo(m *parts.MariaDB) connectSpec {
+	return connectSpec{URL: m.JDBCURL(), User: parts.MariaDBUser, Password: parts.MariaDBPassword}
+}
+
+func writeTransform(t testing.TB, spec writeSpec, row *coder.Coder) connectors.Transform {
+	t.Helper()
+	payload, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connectors.Transform{URN: WriteURN, Payload: payload, Name: "Write rows", Job: "job-of-" + t.Name(),
+		Input: coder.NewWindowed(row, coder.GlobalWindow)}
+}
+
+var oneField = schemaOf(coder.Field{Name: "v", Type: coder.Atomic(coder.TypeString)})
+
+func TestSinkContract(t *testing.T) {
+	m := server(t)
+	for name, statement := range map[string]string{
+		"ManyRowsAStatement": "INSERT INTO %s (v) VALUES (?)",
+		"RowByRow":           "INSERT INTO %s (v) SELECT ?",
+	} {
+		t.Run(name, func(t *testing.T) {
+			connectorstest.Sink(t, func(t *testing.T) connectorstest.SinkCase {
+				table := newTable(t, "id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20) UNIQUE")
+				encode := func(t testing.TB, text string) []byte {
+					return connectorstest.Encode(t, oneField, 0, coder.Row{Schema: oneField.Schema(), Values: []any{text}})[0]
+				}
+				return connectorstest.SinkCase{
+					Connector:   New(testLog(t)),
+					Transform:   writeTransform(t, writeSpec{connectSpec: connectTo(m), Statement: fmt.Sprintf(statement, table)}, oneField),
+					Encode:      encode,
+					Refused:     encode(t, "a value that is longer than the column"),
+					RefusedText: `v="a value that is longer`,
+					Contents: func(t testing.TB) []string {
+						var out []string
+						for _, row := range query(t, "SELECT v FROM "+table+" ORDER BY id") {
+							out = append(out, row[0])
+						}
+						return out
+					},
+					Stop: func(testing.TB) { m.Kill() },
+					Start: func(t testing.TB) {
+						if err := m.Restart(); err != nil {
+							t.Fatal(err)
+						}
+					},
+				}
+			})
+		})
+	}
+}
+
+// write runs one entry of rows and returns its error.
+func write(t testing.TB, spec writeSpec, row *coder.Coder, rows ...[]any) error {
+	t.Helper()
+	s, err := New(testLog(t)).Sink(writeTransform(t, spec, row))
+	if err != nil {
+		return err
+	}
+	defer s.Close() //nolint:errcheck // it cannot fail
+	w, _, err := s.Open(context.Background(), 0, 1)
+	if err != nil {
+		return err
+	}
+	defer w.Close() //nolint:errcheck // it cannot fail
+	var entry [][]byte
+	for _, r := range rows {
+		entry = append(entry, connectorstest.Encode(t, row, 0, coder.Row{Schema: row.Schema(), Values: r})...)
+	}
+	return w.Write(context.Background(), 1, entry)
+}
+
+func TestEveryTypeIsWritten(t *testing.T) {
+	m := server(t)
+	f := func(name string, ft coder.FieldType) coder.Field { return coder.Field{Name: name, Type: ft.OrNull()} }
+	row := schemaOf(
+		f("i16", coder.Atomic(coder.TypeInt16)), f("i32", coder.Atomic(coder.TypeInt32)), f("i64", coder.Atomic(coder.TypeInt64)),
+		f("f", coder.Atomic(coder.TypeFloat)), f("d", coder.Atomic(coder.TypeDouble)), f("s", coder.Atomic(coder.TypeString)),
+		f("b", coder.Atomic(coder.TypeBoolean)), f("raw", coder.Atomic(coder.TypeBytes)), f("dec", coder.DecimalType()),
+		f("day", coder.DateType()), f("clock", coder.TimeType()), f("millis", coder.MillisInstant()), f("micros", coder.MicrosInstant()))
+	at := time.Date(2026, 2, 3, 4, 5, 6, 123_000_000, time.UTC)
+	micros := at.Add(456 * time.Microsecond)
+	values := []any{int16(-7), int32(70_000), int64(1 << 40), float32(0.1), 2.5, "O'Reilly\\ ❤ \x00 \"?\"", true, []byte{0, 1, 0xff, '\''},
+		coder.Decimal{Unscaled: big.NewInt(-12345), Scale: 3}, coder.DateOf(at), coder.TimeOfDay(4*time.Hour + 5*time.Minute + 6*time.Second), at, micros}
+	nulls := make([]any, len(values))
+	for name, statement := range map[string]string{
+		"prepared":      "INSERT INTO %s SELECT NULL,?,?,?,?,?,?,?,?,?,?,?,?,?",
+		"many":          "INSERT INTO %s VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		"in a timezone": "INSERT INTO %s VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := newTable(t, `id INT AUTO_INCREMENT PRIMARY KEY, i16 SMALLINT, i32 INT, i64 BIGINT, f DOUBLE, d DOUBLE, s TEXT, b TINYINT(1), raw BLOB,
+				de DECIMAL(10,3), da DATE, cl TIME, mi DATETIME(6), mic DATETIME(6)`)
+			spec := writeSpec{connectSpec: connectTo(m), Statement: fmt.Sprintf(statement, table)}
+			millis, microsText := "2026-02-03 04:05:06.123000", "2026-02-03 04:05:06.123456"
+			if name == "in a timezone" {
+				spec.URL += "?serverTimezone=Asia/Shanghai"
+				millis, microsText = "2026-02-03 12:05:06.123000", "2026-02-03 12:05:06.123456"
+			}
+			if err := write(t, spec, row, values, nulls, values); err != nil {
+				t.Fatal(err)
+			}
+			got := query(t, "SELECT i16,i32,i64,f,d,s,b,HEX(raw),de,da,cl,mi,mic FROM "+table+" ORDER BY id")
+			want := []string{"-7", "70000", "1099511627776", "0.1", "2.5", "O'Reilly\\ ❤ \x00 \"?\"", "1", "0001FF27", "-12.345",
+				"2026-02-03", "04:05:06", millis, microsText}
+			if len(got) != 3 || !slices.Equal(got[0], want) || !slices.Equal(got[2], want) {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+			if strings.Join(got[1], "") != strings.Repeat("<nil>", len(want)) {
+				t.Errorf("nulls: %q", got[1])
+			}
+		})
+	}
+}
+
+func TestAnyStatementIsRun(t *testing.T) {
+	m := server(t)
+	row := schemaOf(coder.Field{Name: "k", Type: coder.Atomic(coder.TypeString)}, coder.Field{Name: "n", Type: coder.Atomic(coder.TypeInt64)})
+	for name, test := range map[string]struct{ setup, statement, want string }{
+		"upsert":           {"", "INSERT INTO %[1]s (k, n) VALUES (?, ?) ON DUPLICATE KEY UPDATE n = n + VALUES(n)", "a=4 b=2"},
+		"replace":          {"", "REPLACE INTO %[1]s VALUES (?, ?)", "a=3 b=2"},
+		"last one wins":    {"", "INSERT INTO %[1]s VALUES (?, ?) ON DUPLICATE KEY UPDATE n = VALUES(n)", "a=3 b=2"},
+		"ignore":           {"", "INSERT IGNORE INTO %[1]s VALUES (?, ?)", "a=1 b=2"},
+		"insert select":    {"", "INSERT INTO %[1]s SELECT ?, ? ON DUPLICATE KEY UPDATE n = 9", "a=9 b=2"},
+		"delete":           {"INSERT INTO %[1]s VALUES ('a', 1), ('b', 1), ('c', 1)", "DELETE FROM %[1]s WHERE k = ? AND n < ?", "b=1 c=1"},
+		"a mark in a text": {"", "INSERT INTO %[1]s VALUES (CONCAT(?, '?'), ?) ON DUPLICATE KEY UPDATE n = 7", "a?=7 b?=2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := newTable(t, "k VARCHAR(20) PRIMARY KEY, n BIGINT")
+			if test.setup != "" {
+				execute(t, fmt.Sprintf(test.setup, table))
+			}
+			rows := [][]any{{"a", int64(1)}, {"b", int64(2)}, {"a", int64(3)}}
+			if name == "delete" {
+				rows = [][]any{{"a", int64(5)}, {"b", int64(0)}}
+			}
+			if err := write(t, writeSpec{connectSpec: connectTo(m), Statement: fmt.Sprintf(test.statement, table)}, row, rows...); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range query(t, "SELECT k, n FROM "+table+" ORDER BY k") {
+				got = append(got, r[0]+"="+r[1])
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("got %q, want %q", strings.Join(got, " "), test.want)
+			}
+		})
+	}
+}
+
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	m := server(t)
+	table := newTable(t, "v VARCHAR(5) PRIMARY KEY")
+	for name, test := range map[string]struct {
+		change func(*writeSpec)
+		rows   [][]any
+		want   []string
+	}{
+		"unknown table":  {func(s *writeSpec) { s.Statement = "INSERT INTO nowhere VALUES (?)" }, nil, []string{"nowhere", "create the table"}},
+		"unknown column": {func(s *writeSpec) { s.Statement = "INSERT INTO " + table + " (w) VALUES (?)" }, nil, []string{"'w'", "column"}},
+		"wrong password": {func(s *writeSpec) { s.Password = "wrong-secret" }, nil, []string{"Access denied", "check the user name"}},
+		"unknown schema": {func(s *writeSpec) { s.URL += "x" }, nil, []string{"fresnelx", "database"}},
+		"syntax":         {func(s *writeSpec) { s.Statement = "INSER INTO x VALUES (?)" }, nil, []string{"INSER", "correct the statement"}},
+		"marks":          {func(s *writeSpec) { s.Statement = "INSERT INTO " + table + " VALUES (?) ON DUPLICATE KEY UPDATE v = ?" }, nil, []string{"2 placeholders", "1 fields"}},
+		"too long":       {nil, [][]any{{"ok"}, {"far too long"}}, []string{`v="far too long"`, "column"}},
+		"twice":          {nil, [][]any{{"x"}, {"x"}}, []string{`v="x"`, "ON DUPLICATE KEY UPDATE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := writeSpec{connectSpec: connectTo(m), Statement: "INSERT INTO " + table + " VALUES (?)"}
+			if test.change != nil {
+				test.change(&spec)
+			}
+			err := write(t, spec, oneField, test.rows...)
+			if code := beam.CodeOf(err); err == nil || code == beam.Unavailable || code == beam.Internal {
+				t.Fatalf("%v", err)
+			}
+			for _, w := range append(test.want, "Write rows") {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q does not contain %q", err, w)
+				}
+			}
+			if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), parts.MariaDBPassword) {
+				t.Errorf("the error shows the password: %v", err)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+func TestASinkWithoutTheRightToItsProgressTableWritesAnyway(t *testing.T) {
+	m := server(t)
+	execute(t, "CREATE DATABASE IF NOT EXISTS narrow")
+	execute(t, "CREATE TABLE IF NOT EXISTS narrow.t (v VARCHAR(20))")
+	execute(t, "CREATE USER IF NOT EXISTS 'narrow'@'%' IDENTIFIED BY 'narrow'")
+	execute(t, "GRANT INSERT ON narrow.t TO 'narrow'@'%'")
+	tr := writeTransform(t, writeSpec{connectSpec: connectSpec{URL: strings.Replace(m.JDBCURL(), "/fresnel", "/narrow", 1), User: "narrow",
+		Password: "narrow"}, Table: "t"}, oneField)
+	tr.Durable = true
+	var log strings.Builder
+	s, err := New(slog.New(slog.NewTextHandler(&log, nil))).Sink(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shard := range 2 {
+		w, last, err := s.Open(t.Context(), shard, 1)
+		if err != nil || last != 0 {
+			t.Fatal(last, err)
+		}
+		entry := connectorstest.Encode(t, oneField, 0, coder.Row{Schema: oneField.Schema(), Values: []any{"x"}})
+		if err := w.Write(t.Context(), 1, entry); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Close()
+	}
+	if n := strings.Count(log.String(), progressTable); n != 1 {
+		t.Errorf("%d warnings: %s", n, log.String())
+	}
+}
+
+func TestADeadlockIsUnavailable(t *testing.T) {
+	m := server(t)
+	table := newTable(t, "v VARCHAR(20) PRIMARY KEY, n INT")
+	execute(t, "INSERT INTO "+table+" VALUES ('a', 0)")
+	tx, err := shared.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // the test is over
+	if _, err := tx.ExecContext(t.Context(), "UPDATE "+table+" SET n = 1"); err != nil {
+		t.Fatal(err)
+	}
+	spec := writeSpec{connectSpec: connectTo(m), Statement: "UPDATE " + table + " SET n = n + 1 WHERE v = ?"}
+	spec.Init = []string{"SET innodb_lock_wait_timeout = 1"}
+	if err := write(t, spec, oneField, []any{"a"}); beam.CodeOf(err) != beam.Unavailable {
+		t.Errorf("a lock wait timeout: %v", err)
+	}
+}
+
+// BenchmarkWrite writes entries of a thousand rows of three fields.
+func BenchmarkWrite(b *testing.B) {
+	m := server(b)
+	row := schemaOf(coder.Field{Name: "k", Type: coder.Atomic(coder.TypeInt64)}, coder.Field{Name: "n", Type: coder.Atomic(coder.TypeInt64)},
+		coder.Field{Name: "s", Type: coder.Atomic(coder.TypeString)})
+	for name, statement := range map[string]string{
+		"many": "INSERT INTO %s VALUES (?,?,?) ON DUPLICATE KEY UPDATE n = VALUES(n)", "one": "INSERT INTO %s SELECT ?,?,? ON DUPLICATE KEY UPDATE n = 1"} {
+		b.Run(name, func(b *testing.B) {
+			table := newTable(b, "k BIGINT PRIMARY KEY, n BIGINT, s VARCHAR(100)")
+			s, err := New(testLog(b)).Sink(writeTransform(b, writeSpec{connectSpec: connectTo(m), Statement: fmt.Sprintf(statement, table)}, row))
+			if err != nil {
+				b.Fatal(err)
+			}
+			w, _, err := s.Open(b.Context(), 0, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer w.Close() //nolint:errcheck // it cannot fail
+			var values []any
+			for i := range 1000 {
+				values = append(values, coder.Row{Schema: row.Schema(), Values: []any{int64(i), int64(i), strings.Repeat("x", 50)}})
+			}
+			entry := connectorstest.Encode(b, row, 0, values...)
+			n := int64(0)
+			for b.Loop() {
+				n++
+				if err := w.Write(b.Context(), n, entry); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(n)*1000/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
