@@ -144,8 +144,14 @@ func (c *collector) emit(e *edge, shard int, data []byte, count int, minTime bea
 
 // block stores data as a block that belongs to the bundle until it is committed.
 func (c *collector) block(data []byte, count int, minTime beam.EventTime) engine.Block {
-	id := engine.BlockID(c.job.store.AddBlock(data))
-	c.fx.blocks = append(c.fx.blocks, id)
+	b := c.job.block(data, count, minTime)
+	c.fx.blocks = append(c.fx.blocks, b.ID)
+	return b
+}
+
+// block stores data as a block that nobody but the caller knows yet.
+func (j *job) block(data []byte, count int, minTime beam.EventTime) engine.Block {
+	id := engine.BlockID(j.store.AddBlock(data))
 	return engine.Block{ID: id, Count: count, Bytes: len(data), MinTime: minTime, Hold: minTime}
 }
 

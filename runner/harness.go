@@ -25,6 +25,7 @@ type harnessExecutor struct {
 	input      *coder.Windowed
 	families   map[fnapi.TimerFamily]*timerFamily
 	sinks      map[beam.TransformID]int
+	truncation *truncation
 
 	mu      sync.Mutex
 	running map[engine.BundleID]*harnessBundle
@@ -56,6 +57,7 @@ func (j *job) newHarnessExecutor(s *stage, p *pool) (*harnessExecutor, error) {
 	x := &harnessExecutor{job: j, stage: s, pool: p, running: map[engine.BundleID]*harnessBundle{},
 		families: map[fnapi.TimerFamily]*timerFamily{}, sinks: map[beam.TransformID]int{},
 		descriptor: &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.plan.ID), Proto: h.Descriptor}}
+	x.truncation = x.newTruncation(h.Truncate)
 	for i, t := range h.Sinks {
 		x.sinks[t] = i
 	}
@@ -91,8 +93,20 @@ func (x *harnessExecutor) start(b engine.Bundle) {
 	x.mu.Lock()
 	x.running[b.ID] = hb
 	x.mu.Unlock()
-	hb.run = w.Start(hb.request())
+	if b.Drain && x.truncation != nil && len(hb.inputs) > 0 {
+		x.job.spawn(hb.truncate)
+		return
+	}
+	hb.begin()
 	x.job.spawn(hb.wait)
+}
+
+// begin sends the bundle.
+func (hb *harnessBundle) begin() {
+	run := hb.worker.Start(hb.request())
+	hb.x.mu.Lock()
+	defer hb.x.mu.Unlock()
+	hb.run = run
 }
 
 func (x *harnessExecutor) prepare(b engine.Bundle, w fnapi.Worker) (*harnessBundle, error) {
@@ -124,14 +138,20 @@ func (hb *harnessBundle) request() *fnapi.Bundle {
 		State:      hb,
 		Output:     hb.output,
 	}
-	for _, in := range hb.inputs {
-		req.Input = append(req.Input, x.job.store.Block(uint64(in.Block.ID)))
-	}
+	req.Input = hb.inputData()
 	for f := range x.families {
 		req.TimerFamilies = append(req.TimerFamilies, f)
 	}
 	req.Timers = hb.dueTimers()
 	return req
+}
+
+func (hb *harnessBundle) inputData() [][]byte {
+	data := make([][]byte, len(hb.inputs))
+	for i, in := range hb.inputs {
+		data[i] = hb.x.job.store.Block(uint64(in.Block.ID))
+	}
+	return data
 }
 
 // instruction ids are unique in the server.
@@ -182,16 +202,22 @@ func (hb *harnessBundle) wait() {
 		hb.run.Abandon()
 		return
 	}
-	hb.x.forget(hb.b.ID)
 	res, err := hb.run.Result()
 	if err == nil {
 		err = hb.finish(res)
 	}
 	if err != nil {
-		hb.x.job.failed(hb.b.ID, hb.x.placed(err), hb.collector.fx.blocks)
+		hb.fail(err)
 		return
 	}
+	hb.x.forget(hb.b.ID)
 	hb.x.job.done(hb.b.ID, *hb.collector.out, hb.collector.fx)
+}
+
+// fail reports the bundle failed.
+func (hb *harnessBundle) fail(err error) {
+	hb.x.forget(hb.b.ID)
+	hb.x.job.failed(hb.b.ID, hb.x.placed(err), hb.collector.fx.blocks)
 }
 
 // placed gives an error of a worker its place: the step that the harness names
@@ -246,14 +272,17 @@ func (hb *harnessBundle) finalize(ctx context.Context) {
 }
 
 func (hb *harnessBundle) residuals(rs []fnapi.Residual) error {
-	shards, err := hb.applicationBlocks(rs, nil)
+	shards, err := hb.applicationBlocks(rs, nil, hb.collector.block)
 	hb.collector.out.Residuals = append(hb.collector.out.Residuals, shards...)
 	return err
 }
 
+// blockMaker stores data as a block that belongs to the bundle or to the engine.
+type blockMaker func(data []byte, count int, minTime beam.EventTime) engine.Block
+
 // applicationBlocks makes one block of each residual (they differ in delay and
 // hold), all in the bundle's first shard, and appends rest.
-func (hb *harnessBundle) applicationBlocks(rs []fnapi.Residual, rest []engine.InputBlock) ([]engine.ShardBlocks, error) {
+func (hb *harnessBundle) applicationBlocks(rs []fnapi.Residual, rest []engine.InputBlock, block blockMaker) ([]engine.ShardBlocks, error) {
 	var blocks []engine.InputBlock
 	for _, r := range rs {
 		var el coder.Element
@@ -261,7 +290,7 @@ func (hb *harnessBundle) applicationBlocks(rs []fnapi.Residual, rest []engine.In
 		if err != nil || n != len(r.Element) {
 			return nil, &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "a residual is not one element of the stage's input", Cause: err}
 		}
-		b := hb.collector.block(r.Element, 1, el.Timestamp)
+		b := block(r.Element, 1, el.Timestamp)
 		b.Hold = residualHold(r, el.Timestamp)
 		if r.Delay > 0 {
 			b.NotBefore = hb.x.job.clock.now().Add(r.Delay)
@@ -294,17 +323,22 @@ func (x *harnessExecutor) forget(id engine.BundleID) {
 	delete(x.running, id)
 }
 
-func (x *harnessExecutor) find(id engine.BundleID) *harnessBundle {
+// find returns a running bundle, and its run unless it is still being truncated.
+func (x *harnessExecutor) find(id engine.BundleID) (*harnessBundle, fnapi.Running) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.running[id]
+	if hb := x.running[id]; hb != nil {
+		return hb, hb.run
+	}
+	return nil, nil
 }
 
 // abandon stops waiting for a bundle.
 func (x *harnessExecutor) abandon(id engine.BundleID) {
-	if hb := x.find(id); hb != nil {
-		x.forget(id)
-		hb.run.Abandon()
+	_, run := x.find(id)
+	x.forget(id)
+	if run != nil {
+		run.Abandon()
 	}
 }
 
@@ -315,11 +349,11 @@ const splitTimeout = 10 * time.Second
 
 // split asks the worker to split a bundle; false if it is not here.
 func (x *harnessExecutor) split(s engine.SplitRequest) bool {
-	hb := x.find(s.Bundle)
+	hb, run := x.find(s.Bundle)
 	if hb == nil {
 		return false
 	}
-	x.job.spawn(func() { hb.split(s.Fraction) })
+	x.job.spawn(func() { hb.split(run, s.Fraction) })
 	return true
 }
 

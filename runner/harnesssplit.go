@@ -16,16 +16,20 @@ import (
 //	input     e0 e1 e2 e3 e4 e5
 //	answer    last primary 2, first residual 4, primary p3, residual r3
 //	primary   e0 e1 e2 p3          residual   r3 e4 e5
-func (hb *harnessBundle) split(fraction float64) {
+func (hb *harnessBundle) split(run fnapi.Running, fraction float64) {
+	refused := engine.SplitDone{Bundle: hb.b.ID}
+	if run == nil {
+		hb.x.splitDone(refused)
+		return
+	}
 	ctx, cancel := context.WithTimeout(hb.x.job.ctx, splitTimeout)
 	defer cancel()
 	count := 0
 	for _, in := range hb.inputs {
 		count += in.Block.Count
 	}
-	answer, err := hb.run.Split(ctx, fnapi.SplitRequest{Source: hb.x.stage.plan.Harness.Source,
+	answer, err := run.Split(ctx, fnapi.SplitRequest{Source: hb.x.stage.plan.Harness.Source,
 		FractionOfRemaining: fraction, EstimatedInput: int64(count)})
-	refused := engine.SplitDone{Bundle: hb.b.ID}
 	if err != nil || answer == nil {
 		hb.x.splitDone(refused)
 		return
@@ -49,12 +53,12 @@ func (hb *harnessBundle) cut(s *fnapi.Split) (*engine.SplitDone, error) {
 		primaryRoots[i] = fnapi.Residual{Application: p}
 	}
 	shard := hb.b.Work[0].Shard
-	roots, err := hb.applicationBlocks(primaryRoots, nil)
+	roots, err := hb.applicationBlocks(primaryRoots, nil, hb.x.job.block)
 	if err != nil {
 		return nil, err
 	}
 	primary := []engine.ShardBlocks{{Shard: shard, Blocks: append(before, flatten(roots)...)}}
-	residual, err := hb.applicationBlocks(s.Residuals, after)
+	residual, err := hb.applicationBlocks(s.Residuals, after, hb.x.job.block)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +121,7 @@ func (hb *harnessBundle) slice(in engine.InputBlock, from, to int) ([]engine.Inp
 		}
 		pos += n
 	}
-	b := hb.collector.block(append([]byte(nil), data[begin:pos]...), to-from, minTime)
+	b := hb.x.job.block(append([]byte(nil), data[begin:pos]...), to-from, minTime)
 	b.Gates = in.Block.Gates
 	return []engine.InputBlock{{Input: in.Input, Block: b}}, nil
 }
