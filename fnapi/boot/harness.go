@@ -16,8 +16,13 @@ import (
 )
 
 const (
-	// harnessModule is Beam's entry point.
-	harnessModule = "apache_beam.runners.worker.sdk_worker_main"
+	// harnessProgram runs Beam's entry point as "python -m" would. The handler that
+	// does nothing keeps Python from printing log records: importing Beam logs a
+	// warning, which would have all later records printed as well as sent to the
+	// runner.
+	harnessProgram = "import logging, runpy; " +
+		"logging.getLogger().addHandler(logging.NullHandler()); " +
+		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
 	// cacheMB is the size of the harness's cache for state and side inputs where
 	// the user sets none: without it, cache tokens are useless.
 	cacheMB = "100"
@@ -33,7 +38,10 @@ func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, pytho
 	if err != nil {
 		return err
 	}
-	p, err := child.Start(child.Spec{Path: python.Path, Args: []string{"-m", harnessModule}, Env: append(harnessEnviron(), env...), Line: cfg.Print})
+	p, err := child.Start(child.Spec{
+		Path: python.Path, Args: []string{"-c", harnessProgram},
+		Env: append(harnessEnviron(), env...), Line: cfg.Print,
+	})
 	if err != nil {
 		return fmt.Errorf("cannot start %s: %w", python.Path, err)
 	}
