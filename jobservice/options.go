@@ -97,36 +97,6 @@ func (o Options) Bool(name string, otherwise bool) (bool, error) {
 	return otherwise, badOption(name, "is not true or false", value)
 }
 
-// Bytes returns an option as a size in bytes, otherwise if it was not given.
-// 512MB, 512m and 536870912 are the same: units are powers of 1,024.
-func (o Options) Bytes(name string, otherwise int64) (int64, error) {
-	value := o.values[name]
-	if value == nil {
-		return otherwise, nil
-	}
-	text, _ := scalar(value)
-	n, ok := parseBytes(text)
-	if !ok {
-		return otherwise, badOption(name, "is not a size such as 512MB", value)
-	}
-	return n, nil
-}
-
-func parseBytes(text string) (int64, bool) {
-	text = strings.ToLower(strings.TrimSpace(text))
-	text = strings.TrimSuffix(strings.TrimSuffix(text, "b"), "i")
-	shift := 0
-	if unit := strings.IndexAny(text, "kmgt"); unit >= 0 && unit == len(text)-1 {
-		shift = 10 * (1 + strings.IndexByte("kmgt", text[unit]))
-		text = text[:unit]
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64>>shift {
-		return 0, false
-	}
-	return n << shift, true
-}
-
 // List returns an option that may be given several times. Commas separate
 // items too, as in all SDKs' flags for experiments.
 func (o Options) List(name string) []string {
@@ -209,14 +179,13 @@ type option struct {
 
 // ownOptions are described to clients, which then accept them as flags. None
 // has a default there and none is BOOLEAN, so that what the user did not give
-// is not sent. The Python client keeps the user's own option of that name.
+// is not sent. They are few and oddly named on purpose: where a pipeline has an
+// option of the same name, the Python client sends that, with another meaning.
 var ownOptions = []option{
 	{"durability", "Where the job's state lives: memory or disk. Default: disk for unbounded jobs whose workers Fresnel can start again, else memory.",
 		jobpb.PipelineOptionType_STRING, oneOf("memory", "disk")},
 	{"bundle_retries", "How often a bundle is tried again after an exception of user code. Default: 0 in bounded jobs, without end in unbounded ones.",
 		jobpb.PipelineOptionType_INTEGER, notNegative},
-	{"memory_limit", "Memory for the job's data, such as 512MB; above it data goes to disk. Default: the server's limit.",
-		jobpb.PipelineOptionType_STRING, isBytes},
 }
 
 func describeOptions() []*jobpb.PipelineOptionDescriptor {
@@ -256,10 +225,5 @@ func notNegative(o Options, name string) error {
 	if err == nil && n < 0 {
 		err = badOption(name, "is negative", o.values[name])
 	}
-	return err
-}
-
-func isBytes(o Options, name string) error {
-	_, err := o.Bytes(name, 0)
 	return err
 }

@@ -18,7 +18,6 @@ var someOptions = ParseOptions(options(map[string]any{
 	"beam:option:fraction:v1":               1.5,
 	"beam:option:object:v1":                 map[string]any{"a": 1},
 	"beam:option:nothing:v1":                nil,
-	"beam:option:memory_limit:v1":           "512MB",
 	"bare":                                  "yes",
 	"job_name":                              "the URN wins",
 }))
@@ -31,13 +30,12 @@ func TestOptionsReadWhatTheSDKsSend(t *testing.T) {
 	wantEqual(t, "Str of an object", o.Str("object", "x"), "x")
 	wantEqual(t, "Str of null", o.Str("nothing", "x"), "x")
 	wantEqual(t, "Has null", o.Has("nothing"), false)
-	wantEqual(t, "Int of a string", must(o.Int("sdk_worker_parallelism", 1)), 4)
-	wantEqual(t, "Int of a number", must(o.Int("number", 1)), 12)
-	wantEqual(t, "Int of nothing", must(o.Int("nothing", 7)), 7)
+	wantEqual(t, "Int of a string", must(o.Int("sdk_worker_parallelism", 1)), int64(4))
+	wantEqual(t, "Int of a number", must(o.Int("number", 1)), int64(12))
+	wantEqual(t, "Int of nothing", must(o.Int("nothing", 7)), int64(7))
 	wantEqual(t, "Bool", must(o.Bool("streaming", false)), true)
 	wantEqual(t, "Bool of a string", must(o.Bool("bare", false)), true)
 	wantEqual(t, "Bool of nothing", must(o.Bool("nothing", true)), true)
-	wantEqual(t, "Bytes", must(o.Bytes("memory_limit", 0)), 512<<20)
 	wantEqual(t, "List", o.List("experiments"), []string{"beam_fn_api", "data_buffer_time_limit_ms=50", "a", "b"})
 	wantEqual(t, "List of a string", o.List("job_name"), []string{"cdn"})
 	wantEqual(t, "List of nothing", o.List("nothing"), nil)
@@ -50,7 +48,7 @@ func TestOptionsReadWhatTheSDKsSend(t *testing.T) {
 	wantEqual(t, "WorkerParallelism", o.WorkerParallelism(), 4)
 	wantEqual(t, "EnvironmentType", o.EnvironmentType(), "LOOPBACK")
 	wantEqual(t, "Names", o.Names(), []string{"bare", "environment_type", "experiments", "fraction",
-		"job_name", "memory_limit", "number", "object", "sdk_worker_parallelism", "streaming"})
+		"job_name", "number", "object", "sdk_worker_parallelism", "streaming"})
 }
 
 func TestOptionsThatCannotBeReadNameTheFlag(t *testing.T) {
@@ -59,12 +57,10 @@ func TestOptionsThatCannotBeReadNameTheFlag(t *testing.T) {
 	_, word := someOptions.Int("job_name", 1)
 	_, object := someOptions.Int("object", 1)
 	_, truth := someOptions.Bool("job_name", true)
-	_, size := someOptions.Bytes("job_name", 1)
 	for name, err := range map[string]error{"--fraction": fraction, "--job_name": word, "--object": object} {
 		wantCode(t, name, statusOf(err), codes.InvalidArgument, name, "is not a whole number")
 	}
 	wantCode(t, "Bool", statusOf(truth), codes.InvalidArgument, "is not true or false")
-	wantCode(t, "Bytes", statusOf(size), codes.InvalidArgument, "is not a size")
 }
 
 func TestOptionsSurviveOddStructs(t *testing.T) {
@@ -79,7 +75,6 @@ func TestOptionsSurviveOddStructs(t *testing.T) {
 			o.Str(name, "")
 			o.List(name)
 			_, _ = o.Bool(name, false)
-			_, _ = o.Bytes(name, 0)
 			if n, err := o.Int(name, 3); err == nil && n != 3 {
 				t.Errorf("Int(%q) = %d", name, n)
 			}
@@ -87,28 +82,15 @@ func TestOptionsSurviveOddStructs(t *testing.T) {
 	}
 }
 
-func TestSizes(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]int64{
-		"0": 0, "1024": 1024, "1k": 1 << 10, "1KB": 1 << 10, "2 MiB": 2 << 20, "3G": 3 << 30, "1tb": 1 << 40, "7b": 7,
-		"": -1, "MB": -1, "-1": -1, "1.5GB": -1, "1kk": -1, "9999999999999TB": -1,
-	} {
-		got, ok := parseBytes(text)
-		if ok != (want >= 0) || ok && got != want {
-			t.Errorf("%q: got %d, %v", text, got, ok)
-		}
-	}
-}
-
 func TestPrepareChecksItsOwnOptions(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
-		"durability": "tape", "bundle_retries": "-1", "memory_limit": "much", "streaming": "maybe", "sdk_worker_parallelism": "x",
+		"durability": "tape", "bundle_retries": "-1", "streaming": "maybe", "sdk_worker_parallelism": "x",
 	} {
 		o := ParseOptions(options(map[string]any{"beam:option:" + name + ":v1": value}))
 		wantCode(t, name, statusOf(o.validate()), codes.InvalidArgument, "--"+name, value)
 	}
-	good := map[string]any{"durability": "disk", "bundle_retries": "3", "memory_limit": "1GB", "sdk_worker_parallelism": "0"}
+	good := map[string]any{"durability": "disk", "bundle_retries": "3", "sdk_worker_parallelism": "0"}
 	if err := ParseOptions(options(good)).validate(); err != nil {
 		t.Error(err)
 	}
