@@ -3,6 +3,8 @@ package engine
 import (
 	"slices"
 	"time"
+
+	"fresnel/internal/beam"
 )
 
 // bundle is a unit of work from when it is formed until it commits. A failed
@@ -68,7 +70,7 @@ func (e *Engine) form(st *stage, l *lane, r room) *bundle {
 		switch {
 		case !e.takeable(st, i):
 			st.shards[i].listed = false
-		case b.accepts(i, r):
+		case e.accepts(b, i, r):
 			e.take(i, b, r)
 		default:
 			left = append(left, i)
@@ -82,12 +84,12 @@ func (e *Engine) form(st *stage, l *lane, r room) *bundle {
 }
 
 // accepts tells whether work of shard i may and should go in too.
-func (b *bundle) accepts(i int, r room) bool {
+func (e *Engine) accepts(b *bundle, i int, r room) bool {
 	if len(b.work) == 0 {
 		return true
 	}
 	st := b.stage
-	if st.reads() || st.class(i) != st.class(b.work[0].Shard) ||
+	if st.reads() || st.class(i) != st.class(b.work[0].Shard) && e.broken != mixShards ||
 		b.size.elements >= r.want.elements || b.size.bytes >= r.want.bytes {
 		return false
 	}
@@ -130,6 +132,9 @@ func (e *Engine) takeBlocks(sh *shard, b *bundle, r room) []InputBlock {
 		p := sh.queue.pop()
 		b.stage.queued.sub(&p)
 		b.size.add(&p)
+		if e.broken == ignoreFlight {
+			b.stage.pending.remove(p.hold)
+		}
 		blocks = append(blocks, p.block())
 	}
 	return blocks
@@ -150,9 +155,19 @@ func (e *Engine) start(b *bundle, w *worker) {
 	e.due(b)
 	e.ready.Start = append(e.ready.Start, Bundle{
 		ID: b.id, Stage: b.stage.index, Worker: w.id, Attempt: b.attempt(), Work: b.work,
-		Watermark: b.stage.input, Now: e.time(e.now),
+		Watermark: e.told(b.stage), Now: e.time(e.now),
 		Drain: b.drains,
 	})
+}
+
+// told is the input watermark that a bundle goes by. It is held by the blocks
+// that the bundle did not take, so that it matters to nobody which those were
+// (I12).
+func (e *Engine) told(st *stage) beam.EventTime {
+	if e.broken == runAhead {
+		return st.producers.min()
+	}
+	return st.input
 }
 
 // due marks the timers that are due. What was given out before stays as it is.

@@ -30,6 +30,9 @@ func (e *Engine) bundleDone(ev *BundleDone) {
 		e.broke(b.stage, err)
 		return
 	}
+	if e.broken == emitEarly {
+		e.emit(ev.Outcome.Outputs)
+	}
 	e.settle(b)
 }
 
@@ -40,7 +43,7 @@ func (e *Engine) broke(st *stage, err error) {
 
 // settle commits a finished bundle, and then those that waited for it only.
 func (e *Engine) settle(b *bundle) {
-	if b.state != finished || !b.first() {
+	if b.state != finished || !b.first() && e.broken != commitAnyOrder {
 		return
 	}
 	e.commit(b)
@@ -56,7 +59,9 @@ func (e *Engine) commit(b *bundle) {
 	st, out := b.stage, b.outcome
 	c := Commit{Seq: e.nextSeq(), Bundle: b.id, Stage: st.index}
 	b.state, b.outcome = committed, nil
-	e.emit(out.Outputs)
+	if e.broken != emitEarly {
+		e.emit(out.Outputs)
+	}
 	e.takeBack(st, out.Residuals)
 	c.Consumed = e.consume(b)
 	e.setTimes(st, out.Shards)
@@ -124,6 +129,14 @@ func (e *Engine) setTimes(st *stage, all []ShardTimes) {
 	}
 }
 
+// without takes b out; it is the first, if nothing is broken.
+func without(order []*bundle, b *bundle) []*bundle {
+	if order[0] == b {
+		return order[1:]
+	}
+	return slices.DeleteFunc(order, func(o *bundle) bool { return o == b })
+}
+
 func pendingClock(none bool) int {
 	if none {
 		return 0
@@ -137,8 +150,7 @@ func (e *Engine) leave(b *bundle) {
 	for i := range b.work {
 		s := b.work[i].Shard
 		sh := &st.shards[s]
-		sh.order = sh.order[1:]
-		if len(sh.order) == 0 {
+		if sh.order = without(sh.order, b); len(sh.order) == 0 {
 			sh.order = nil
 		}
 		if e.state == Draining && st.reads() {

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"fresnel/internal/beam"
@@ -216,6 +217,9 @@ func (e *Engine) moves() bool {
 // report hands over what the step has decided.
 func (e *Engine) report() Ready {
 	r := e.ready
+	if e.broken == reverseCommits {
+		slices.Reverse(r.Commits)
+	}
 	e.ready = Ready{}
 	r.State, r.Err = e.state, e.err
 	if e.ended() {

@@ -109,7 +109,7 @@ func (e *Engine) waits(st *stage, i int, p entry, gates []GateID) bool {
 			g.waiters = append(g.waiters, w)
 		}
 	}
-	if w.closed == 0 && !slices.ContainsFunc(sh.gated, w.behind) {
+	if w.closed == 0 && !e.behind(w, sh) || e.broken == ignoreGates {
 		return false
 	}
 	sh.gated = append(sh.gated, w)
@@ -117,8 +117,13 @@ func (e *Engine) waits(st *stage, i int, p entry, gates []GateID) bool {
 	return true
 }
 
-// behind tells whether w must stay behind o.
-func (w *waiting) behind(o *waiting) bool {
+// behind tells whether w must stay behind one that waits in the shard.
+func (e *Engine) behind(w *waiting, sh *shard) bool {
+	return e.broken != overtake && slices.ContainsFunc(sh.gated, w.shares)
+}
+
+// shares tells whether two blocks wait at the same gate.
+func (w *waiting) shares(o *waiting) bool {
 	return slices.ContainsFunc(w.gates, func(id GateID) bool { return slices.Contains(o.gates, id) })
 }
 
@@ -128,7 +133,7 @@ func (e *Engine) letThrough(st *stage, i int) {
 	all := sh.gated
 	sh.gated = nil
 	for _, w := range all {
-		if w.closed > 0 || slices.ContainsFunc(sh.gated, w.behind) {
+		if w.closed > 0 || e.behind(w, sh) {
 			sh.gated = append(sh.gated, w)
 			continue
 		}

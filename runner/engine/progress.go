@@ -83,12 +83,12 @@ func (e *Engine) propagate() {
 // advance computes the watermarks of a stage; they never move back (I5).
 func (e *Engine) advance(st *stage) {
 	wasFinal := st.final()
-	if in := min(st.producers.min(), st.pending.min()); in > st.input {
+	if in := e.inputOf(st); in > st.input || in < st.input && e.broken == moveBack {
 		st.input = in
 		e.ringEvents(st)
 	}
 	for o := range st.output {
-		if out := min(st.input, st.holdOf(o)); out > st.output[o] {
+		if out := e.outputOf(st, o); out > st.output[o] || out < st.output[o] && e.broken == moveBack {
 			st.output[o] = out
 			e.tell(st, o)
 		}
@@ -96,6 +96,22 @@ func (e *Engine) advance(st *stage) {
 	if !wasFinal && st.final() {
 		e.unfinished--
 	}
+}
+
+// inputOf is what the input watermark may move to.
+func (e *Engine) inputOf(st *stage) beam.EventTime {
+	if e.broken == ignorePending {
+		return st.producers.min()
+	}
+	return min(st.producers.min(), st.pending.min())
+}
+
+// outputOf is what an output watermark may move to.
+func (e *Engine) outputOf(st *stage, output int) beam.EventTime {
+	if e.broken == ignoreHolds {
+		return st.input
+	}
+	return min(st.input, st.holdOf(output))
 }
 
 // ringEvents makes shards ready whose event-time timers are due.

@@ -16,7 +16,7 @@ func (e *Engine) refresh(st *stage, i int) {
 // takeable tells whether a shard has work that may start.
 func (e *Engine) takeable(st *stage, i int) bool {
 	sh := &st.shards[i]
-	if (st.Exclusive || st.reads()) && len(sh.order) > 0 {
+	if (st.Exclusive || st.reads()) && len(sh.order) > 0 && e.broken != shareShards {
 		return false // I4
 	}
 	if len(sh.order) >= maxAhead {

@@ -10,7 +10,7 @@ type outbox struct {
 // offer notes that a sink's shard may be able to form an entry.
 func (e *Engine) offer(st *stage, i int) {
 	sh := &st.shards[i]
-	if sh.outbox == nil && sh.queue.len() > 0 && !sh.listed {
+	if e.mayForm(sh) && sh.queue.len() > 0 && !sh.listed {
 		sh.listed = true
 		e.offers = append(e.offers, sinkShard{st, i})
 	}
@@ -31,9 +31,12 @@ func (e *Engine) formEntries() {
 	e.offers = e.offers[:0]
 }
 
+// mayForm tells whether the shard's last entry has been acknowledged.
+func (e *Engine) mayForm(sh *shard) bool { return sh.outbox == nil || e.broken == ignoreOutbox }
+
 func (e *Engine) formEntry(st *stage, i int) {
 	sh := &st.shards[i]
-	if sh.outbox != nil || !e.stableFront(sh) {
+	if !e.mayForm(sh) || !e.stableFront(sh) {
 		return
 	}
 	sh.entries++
@@ -59,6 +62,9 @@ func (e *Engine) takeEntry(st *stage, sh *shard) []Block {
 		rows += p.count
 		bytes += p.bytes
 		st.queued.sub(p)
+		if e.broken == ignoreFlight {
+			st.pending.remove(p.hold)
+		}
 		taken = append(taken, p.block().Block)
 		sh.queue.pop()
 	}

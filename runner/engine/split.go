@@ -178,7 +178,7 @@ func (e *Engine) replace(b *bundle, ev *SplitDone, primary map[int][]InputBlock)
 	b.size = amount{}
 	for i := range b.work {
 		w := &b.work[i]
-		if names(ev.Primary, w.Shard) || names(ev.Residual, w.Shard) {
+		if (names(ev.Primary, w.Shard) || names(ev.Residual, w.Shard)) && e.broken != ignoreSplits {
 			for k := range w.Blocks {
 				consumed = e.release(b.stage, &w.Blocks[k].Block, consumed)
 			}
@@ -205,7 +205,7 @@ func (e *Engine) placeResidual(b *bundle, parts []ShardBlocks) {
 		switch {
 		case b.asked.checkpoint:
 			e.takeBack(st, []ShardBlocks{part})
-		case order[len(order)-1] == b:
+		case order[len(order)-1] == b, e.broken == queueResiduals:
 			e.putFront(st, part)
 		default:
 			e.follow(b, rest, part)

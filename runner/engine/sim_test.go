@@ -1,0 +1,373 @@
+package engine
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fresnel/internal/beam"
+)
+
+var simRuns = flag.Int("simruns", 2000, "random plans that TestSimulation runs")
+var simSeed = flag.Uint64("simseed", 0, "first seed of TestSimulation")
+
+func TestSimulation(t *testing.T) {
+	for part := range 4 {
+		t.Run(fmt.Sprintf("part=%d", part), func(t *testing.T) {
+			t.Parallel()
+			simulateFrom(t, *simSeed+uint64(part))
+		})
+	}
+}
+
+// simulateFrom runs every fourth seed.
+func simulateFrom(t *testing.T, first uint64) {
+	for seed := first; seed < *simSeed+uint64(*simRuns); seed += 4 {
+		if err := simulate(seed, intact); err != nil {
+			t.Fatalf("-simseed %d -simruns 1: %v\n%v", seed, err, newSimPlan(rand.New(rand.NewPCG(seed, 1))))
+		}
+	}
+}
+
+// TestMutations proves that the simulation notices when a check is missing.
+func TestMutations(t *testing.T) {
+	for m, want := range map[mutation]string{
+		emitEarly: "I1", reverseCommits: "I2", ignoreDurable: "I3", shareShards: "I4",
+		ignoreHolds: "I5", ignorePending: "I5", ignoreFlight: "I5", moveBack: "I5: the output of",
+		ignoreSplits: "I6", freeEarly: "I8", runAhead: "I12", commitAnyOrder: "I13", queueResiduals: "I13",
+		overtake: "I13", ignoreGates: "I10", ignoreRest: "rest", ignoreOutbox: "outbox", mixShards: "bundle",
+	} {
+		t.Run(fmt.Sprint(m), func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(1000) {
+				if err := simulate(seed, m); err != nil && strings.HasPrefix(err.Error(), want) {
+					t.Logf("seed %d: %v", seed, err)
+					return
+				}
+			}
+			t.Errorf("nobody notices")
+		})
+	}
+}
+
+// simulate runs the plan of a seed and compares it with the model.
+func simulate(seed uint64, broken mutation) error {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	plan := newSimPlan(rng)
+	s, err := newSim(plan, rng)
+	if err != nil {
+		return err
+	}
+	s.engine.broken = broken
+	if s.run(); s.err != nil {
+		return s.err
+	}
+	want := plan.model()
+	for i, st := range plan.stages {
+		if d := diff(s.sinks[i], want[i]); st.kind == simSink && d != "" {
+			return fmt.Errorf("I10: %s %s", st.spec.Name, d)
+		}
+	}
+	return nil
+}
+
+// sim is a runner for random plans: it drives an engine, executes its bundles
+// in random order, lets some fail, and checks what the engine decides.
+type sim struct {
+	rng    *rand.Rand
+	plan   *simPlan
+	engine *Engine
+	now    time.Time
+	state  State
+	wake   time.Time
+	err    error
+
+	blocks    map[BlockID]*simBlock
+	lastBlock BlockID
+	gates     map[simGate]GateID
+	named     map[simGate]bool
+	states    [][]*simState                // committed, by stage and shard
+	side      [][]map[beam.EventTime]int64 // committed, by stage and input
+	sinks     map[int][]elem               // written
+	outbox    map[[2]int]*Entry            // outstanding
+	entries   map[[2]int]int64             // formed
+	order     map[simOrder]int             // last seq that came by
+	pending   [][]simPending               // what each stage has not consumed
+	after     map[simArrival]CommitSeq     // the commit that brought it
+	running   []*simBundle                 // in flight
+	finished  map[BundleID]*execution      // reported, not committed
+	done      map[BundleID]*simBundle      // their bundles
+	failed    []*simBundle                 // to be tried again
+	asked     []SplitRequest               // not answered
+	workers   map[[2]int]bool              // that are up
+	old       []BundleID                   // for late answers
+	input     []beam.EventTime
+	output    [][]beam.EventTime // of the step before
+	faults    int                // left
+	seq       CommitSeq
+	durable   CommitSeq
+}
+
+type simBlock struct {
+	elems []elem
+	meta  Block
+	freed bool
+}
+
+type simGate struct {
+	stage, input int
+	end          beam.EventTime
+}
+
+// simPending is a block in a stage, counted until it is consumed.
+type simPending struct {
+	block BlockID
+	shard int
+	hold  beam.EventTime
+}
+
+type simArrival struct {
+	stage, shard int
+	block        BlockID
+}
+
+type simOrder struct {
+	stage, shard  int
+	origin, trail uint64
+}
+
+// simBundle is a bundle in flight, with what it saw at its start.
+type simBundle struct {
+	Bundle
+	work   []ShardWork
+	began  time.Time
+	states map[int]*simState
+	sides  []map[beam.EventTime]int64
+}
+
+func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
+	engine, err := New(plan.spec())
+	if err != nil {
+		return nil, err
+	}
+	s := &sim{rng: rng, plan: plan, engine: engine, now: time.Unix(5000, 0),
+		blocks: map[BlockID]*simBlock{}, gates: map[simGate]GateID{}, named: map[simGate]bool{},
+		sinks: map[int][]elem{}, outbox: map[[2]int]*Entry{}, entries: map[[2]int]int64{},
+		order: map[simOrder]int{}, after: map[simArrival]CommitSeq{}, workers: map[[2]int]bool{},
+		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, faults: rng.IntN(12)}
+	s.pending = make([][]simPending, len(plan.stages))
+	for _, st := range plan.stages {
+		var states []*simState
+		for range st.spec.Shards {
+			states = append(states, newSimState())
+		}
+		var sides []map[beam.EventTime]int64
+		for range st.sides {
+			sides = append(sides, map[beam.EventTime]int64{})
+		}
+		s.states = append(s.states, states)
+		s.side = append(s.side, sides)
+		s.input = append(s.input, beam.MinEventTime)
+		s.output = append(s.output, slices.Repeat([]beam.EventTime{beam.MinEventTime}, st.spec.Outputs))
+	}
+	return s, nil
+}
+
+func (s *sim) failf(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
+	}
+}
+
+// run goes on until the job ends, or something is wrong.
+func (s *sim) run() {
+	s.step(Event{})
+	for n := 0; s.err == nil && s.state < Done; n++ {
+		if n > 20000 {
+			s.failf("does not end:\n%s", s.engine.Explain())
+			return
+		}
+		s.next()
+	}
+	if s.err == nil {
+		s.checkEnd()
+	}
+}
+
+// next lets one thing happen, of those that can.
+func (s *sim) next() {
+	var can []func()
+	may := func(weight int, yes bool, f func()) {
+		for range weight {
+			if yes {
+				can = append(can, f)
+			}
+		}
+	}
+	may(6, len(s.running) > 0, s.finish)
+	may(1, len(s.running) > 0 && s.faults > 0, s.breakBundle)
+	may(1, s.faults > 0, s.loseWorker)
+	may(2, s.crew(1) < 3 || s.crew(2) < 2, s.addWorker)
+	may(3, len(s.asked) > 0, s.answer)
+	may(3, s.writable() != nil, s.write)
+	may(2, s.durable < s.seq, s.sync)
+	may(1, len(s.old) > 0 && s.rng.IntN(10) == 0, s.lateAnswer)
+	switch {
+	case len(can) == 0 && s.wake.IsZero():
+		s.failf("waits for nothing:\n%s", s.engine.Explain())
+	case len(can) == 0:
+		s.now = s.wake
+		s.step(Event{})
+	case s.rng.IntN(8) == 0:
+		s.now = s.now.Add(time.Duration(s.rng.IntN(20)) * time.Millisecond)
+		s.step(Event{})
+	default:
+		s.now = s.now.Add(time.Duration(s.rng.IntN(3)) * time.Millisecond)
+		can[s.rng.IntN(len(can))]()
+	}
+}
+
+func (s *sim) pick() *simBundle {
+	i := s.rng.IntN(len(s.running))
+	b := s.running[i]
+	s.drop(b)
+	return b
+}
+
+func (s *sim) drop(b *simBundle) {
+	s.running = slices.DeleteFunc(s.running, func(o *simBundle) bool { return o == b })
+	s.asked = slices.DeleteFunc(s.asked, func(r SplitRequest) bool { return r.Bundle == b.ID })
+	s.old = append(s.old, b.ID)
+}
+
+func (s *sim) finish() {
+	b := s.pick()
+	x := s.execute(b)
+	s.finished[b.ID], s.done[b.ID] = x, b
+	s.step(Event{BundleDone: &BundleDone{Bundle: b.ID, Outcome: x.out}})
+}
+
+func (s *sim) breakBundle() {
+	s.faults--
+	b := s.pick()
+	s.failed = append(s.failed, b)
+	code := []beam.Code{beam.UserCode, beam.Unavailable}[s.rng.IntN(2)]
+	s.step(Event{BundleFailed: &BundleFailed{Bundle: b.ID, Err: &beam.Error{Code: code}}})
+}
+
+func (s *sim) addWorker() {
+	w := [2]int{1, s.rng.IntN(6)}
+	if s.crew(2) < s.crew(1) {
+		w[0] = 2
+	}
+	s.workers[w] = true
+	s.step(Event{WorkerUp: &WorkerUp{Pool: w[0], Worker: w[1]}})
+}
+
+// crew counts the workers of a pool.
+func (s *sim) crew(pool int) int {
+	n := 0
+	for w := range s.workers {
+		if w[0] == pool {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *sim) loseWorker() {
+	w := [2]int{1 + s.rng.IntN(2), s.rng.IntN(6)}
+	if !s.workers[w] {
+		return
+	}
+	s.faults--
+	delete(s.workers, w)
+	for _, b := range slices.Clone(s.running) {
+		if s.plan.stages[b.Stage].spec.Pool == w[0] && b.Worker == w[1] {
+			s.drop(b)
+			s.failed = append(s.failed, b)
+		}
+	}
+	s.step(Event{WorkerLost: &WorkerLost{Pool: w[0], Worker: w[1]}})
+}
+
+// lateAnswer reports what nobody waits for any more.
+func (s *sim) lateAnswer() {
+	id := s.old[s.rng.IntN(len(s.old))]
+	switch s.rng.IntN(3) {
+	case 0:
+		s.step(Event{BundleDone: &BundleDone{Bundle: id}})
+	case 1:
+		s.step(Event{BundleFailed: &BundleFailed{Bundle: id, Err: errors.New("late")}})
+	default:
+		s.step(Event{SplitDone: &SplitDone{Bundle: id, Accepted: true}})
+	}
+}
+
+// writable is an entry whose commit is durable.
+func (s *sim) writable() *Entry {
+	for _, st := range slices.SortedFunc(maps.Keys(s.outbox), comparePairs) {
+		if s.outbox[st].After <= s.durable {
+			return s.outbox[st]
+		}
+	}
+	return nil
+}
+
+func comparePairs(a, b [2]int) int {
+	if a[0] != b[0] {
+		return a[0] - b[0]
+	}
+	return a[1] - b[1]
+}
+
+func (s *sim) write() {
+	en := s.writable()
+	for _, id := range en.Blocks {
+		s.sinks[en.Stage] = append(s.sinks[en.Stage], s.blocks[id].elems...)
+	}
+	s.step(Event{EntryWritten: &EntryWritten{Stage: en.Stage, Shard: en.Shard, N: en.N}})
+}
+
+func (s *sim) sync() {
+	s.durable += 1 + CommitSeq(s.rng.IntN(int(s.seq-s.durable)))
+	d := s.durable
+	s.step(Event{Durable: &d})
+}
+
+// newBlock stores elements.
+func (s *sim) newBlock(elems []elem) Block {
+	s.lastBlock++
+	b := &simBlock{elems: elems, meta: Block{ID: s.lastBlock, Count: len(elems), Bytes: 10 * len(elems),
+		MinTime: beam.MaxEventTime}}
+	for _, e := range elems {
+		b.meta.MinTime = min(b.meta.MinTime, e.time)
+	}
+	s.blocks[s.lastBlock] = b
+	return b.meta
+}
+
+// restBlock stores restrictions, with the hold of what is left of them.
+func (s *sim) restBlock(elems []elem) Block {
+	b := s.newBlock(elems)
+	b.Hold = beam.MaxEventTime
+	for _, e := range elems {
+		b.Hold = min(b.Hold, e.hold())
+	}
+	return b
+}
+
+func (s *sim) meta(id BlockID) Block { return s.blocks[id].meta }
+
+func (s *sim) gate(g simGate) GateID {
+	if s.gates[g] == 0 {
+		s.gates[g] = GateID(len(s.gates) + 1)
+	}
+	return s.gates[g]
+}
