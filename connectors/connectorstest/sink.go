@@ -61,12 +61,19 @@ func (c *SinkCase) open(t *testing.T) connectors.Sink {
 
 func (c *SinkCase) writer(t *testing.T, s connectors.Sink, epoch int64) (connectors.Writer, int64) {
 	t.Helper()
-	w, last, err := s.Open(t.Context(), 0, epoch)
+	type opened struct {
+		w    connectors.Writer
+		last int64
+	}
+	o, err := eventually(t, func() (opened, error) {
+		w, last, err := s.Open(t.Context(), 0, epoch)
+		return opened{w, last}, err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = w.Close() })
-	return w, last
+	t.Cleanup(func() { _ = o.w.Close() })
+	return o.w, o.last
 }
 
 func (c *SinkCase) entry(t *testing.T, texts ...string) [][]byte {
@@ -76,6 +83,15 @@ func (c *SinkCase) entry(t *testing.T, texts ...string) [][]byte {
 		out[i] = c.Encode(t, text)
 	}
 	return out
+}
+
+// write sends an entry until it is there, as the runner does.
+func (c *SinkCase) write(t *testing.T, w connectors.Writer, n int64, texts ...string) {
+	t.Helper()
+	entry := c.entry(t, texts...)
+	if _, err := eventually(t, func() (struct{}, error) { return struct{}{}, w.Write(t.Context(), n, entry) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (c *SinkCase) shows(t *testing.T, want []string) {
@@ -91,18 +107,14 @@ func writeInOrder(t *testing.T, c *SinkCase) {
 	n := int64(0)
 	for part := range slices.Chunk(all, 70) {
 		n++
-		if err := w.Write(t.Context(), n, c.entry(t, part...)); err != nil {
-			t.Fatal(err)
-		}
+		c.write(t, w, n, part...)
 	}
 	c.shows(t, all)
 }
 
 func writeOne(t *testing.T, c *SinkCase) {
 	w, _ := c.writer(t, c.open(t), 1)
-	if err := w.Write(t.Context(), 1, c.entry(t, "alone")); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, w, 1, "alone")
 	c.shows(t, []string{"alone"})
 }
 
@@ -111,9 +123,7 @@ func writeLarge(t *testing.T, c *SinkCase) {
 	w, _ := c.writer(t, s, 1)
 	rows, _ := s.MaxEntry()
 	all := numbered(0, min(rows, 20_000))
-	if err := w.Write(t.Context(), 1, c.entry(t, all...)); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, w, 1, all...)
 	c.shows(t, all)
 }
 
@@ -129,9 +139,7 @@ func refused(t *testing.T, c *SinkCase) {
 	}
 	t.Log(err)
 	c.shows(t, nil) // all or nothing
-	if err := w.Write(t.Context(), 1, c.entry(t, "another")); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, w, 1, "another")
 	c.shows(t, []string{"another"})
 }
 
@@ -141,9 +149,7 @@ func sinkOutage(t *testing.T, c *SinkCase) {
 	}
 	s := c.open(t)
 	w, _ := c.writer(t, s, 1)
-	if err := w.Write(t.Context(), 1, c.entry(t, "before")); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, w, 1, "before")
 	c.Stop(t)
 	entry := c.entry(t, "during")
 	if err := w.Write(t.Context(), 2, entry); beam.CodeOf(err) != beam.Unavailable {
@@ -171,9 +177,7 @@ func sentAgain(t *testing.T, c *SinkCase) {
 		t.Fatalf("entry %d is there already", last)
 	}
 	for n, text := range []string{"one", "two", "three"} {
-		if err := w.Write(t.Context(), int64(n+1), c.entry(t, text)); err != nil {
-			t.Fatal(err)
-		}
+		c.write(t, w, int64(n+1), text)
 	}
 	if err := w.Write(t.Context(), 3, c.entry(t, "three")); err != nil {
 		t.Errorf("the same entry again: %v", err)
@@ -186,9 +190,7 @@ func sentAgain(t *testing.T, c *SinkCase) {
 		t.Errorf("the last entry is %d, want 3", last)
 	}
 	for n, text := range []string{"two", "three", "four"} {
-		if err := again.Write(t.Context(), int64(n+2), c.entry(t, text)); err != nil {
-			t.Fatal(err)
-		}
+		c.write(t, again, int64(n+2), text)
 	}
 	c.shows(t, []string{"one", "two", "three", "four"})
 }
@@ -197,9 +199,7 @@ func fenced(t *testing.T, c *SinkCase) {
 	c.Transform.Durable = true
 	s := c.open(t)
 	older, _ := c.writer(t, s, 1)
-	if err := older.Write(t.Context(), 1, c.entry(t, "older")); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, older, 1, "older")
 	newer, last := c.writer(t, s, 2)
 	if last == 0 {
 		t.Skip("the sink keeps no progress")
@@ -209,9 +209,7 @@ func fenced(t *testing.T, c *SinkCase) {
 	} else {
 		t.Log(err)
 	}
-	if err := newer.Write(t.Context(), 2, c.entry(t, "newer")); err != nil {
-		t.Fatal(err)
-	}
+	c.write(t, newer, 2, "newer")
 	if _, _, err := s.Open(t.Context(), 0, 1); err == nil {
 		t.Error("an older owner opens the shard again")
 	}

@@ -186,12 +186,26 @@ func TestAWriteSurvivesPythonsOptimizer(t *testing.T) {
 	}
 }
 
+func TestKafkaWritesSurvivePythonsOptimizer(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"kafka_write", "kafka_write_headers"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := expand(t, name)
+			if n := len(r.transform(t, kafka.WriteURN).GetInputs()); n != 1 {
+				t.Errorf("%d inputs", n)
+			}
+		})
+	}
+}
+
 func TestErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"kafka_read_avro":     "StringDeserializer",
 		"kafka_read_nowhere":  "bootstrap.servers",
 		"kafka_read_commit":   "group.id",
+		"kafka_write_untyped": "with_output_types",
 		"jdbc_write_postgres": "com.mysql.cj.jdbc.Driver",
 		"jdbc_write_text":     "beam.Row",
 	} {

@@ -63,5 +63,12 @@ func wrongURN(t connectors.Transform) error {
 
 // Sink implements connectors.Connector.
 func (c *Connector) Sink(t connectors.Transform) (connectors.Sink, error) {
-	return nil, wrongURN(t)
+	if t.URN != WriteURN {
+		return nil, wrongURN(t)
+	}
+	s, err := newSink(t, c.log)
+	if err != nil {
+		return nil, connectors.At(err, t.Name)
+	}
+	return s, nil
 }

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"fresnel/connectors/expansion"
 	"fresnel/internal/beam"
@@ -15,6 +16,8 @@ func (c *Connector) Transforms() []expansion.Transform {
 	return []expansion.Transform{
 		{URN: urnPrefix + "kafka_read_without_metadata:v1", Expand: c.expandRead(false)},
 		{URN: urnPrefix + "kafka_read_with_metadata:v1", Expand: c.expandRead(true)},
+		{URN: urnPrefix + "kafka_write:v1", Expand: expandWrite(false)},
+		{URN: urnPrefix + "kafka_write_with_headers:v1", Expand: expandWrite(true)},
 	}
 }
 
@@ -95,4 +98,47 @@ func expandSource(spec *readSpec, redistribute bool) (*expansion.Expansion, erro
 		Bounded:      spec.bounded(),
 		Redistribute: redistribute,
 	}, nil
+}
+
+// expandWrite expands WriteToKafka.
+func expandWrite(withHeaders bool) func(context.Context, *expansion.Request) (*expansion.Expansion, error) {
+	return func(_ context.Context, r *expansion.Request) (*expansion.Expansion, error) {
+		spec := &writeSpec{
+			Producer: r.Config.StringMap("producer_config"),
+			Topic:    r.Config.String("topic"),
+			Headers:  withHeaders,
+		}
+		var err error
+		if spec.Key, err = parseSerde(r.Config.String("key_serializer"), "Serializer"); err != nil {
+			return nil, err
+		}
+		if spec.Value, err = parseSerde(r.Config.String("value_serializer"), "Serializer"); err != nil {
+			return nil, err
+		}
+		if err := r.Config.Err(); err != nil {
+			return nil, err
+		}
+		return expandSink(r, spec)
+	}
+}
+
+// expandSink checks a write against its input and describes the native.
+func expandSink(r *expansion.Request, spec *writeSpec) (*expansion.Expansion, error) {
+	if len(r.Inputs) != 1 {
+		return nil, &beam.Error{Code: beam.InvalidPipeline, What: fmt.Sprintf("a write has one input, not %d", len(r.Inputs))}
+	}
+	if spec.Topic == "" && !spec.Headers {
+		return nil, &beam.Error{Code: beam.InvalidPipeline, Where: "topic", What: "the setting is missing"}
+	}
+	if _, err := parseProducer(spec.Producer); err != nil {
+		return nil, err
+	}
+	if _, err := newInput(r.Inputs[0].Coder, spec); err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	return &expansion.Expansion{URN: WriteURN, Payload: payload}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -147,16 +148,10 @@ func (s *source) firstOffset(ctx context.Context, tp topicPartition) (int64, err
 	return offset, nil
 }
 
-// autoCreate asks for a topic in the way that lets the broker create it, as a
-// Java consumer does. Whether it did, the next description tells.
-func (s *source) autoCreate(ctx context.Context, topic string) {
-	if !s.consumer.createTopics {
-		return
-	}
+// autoCreate asks for a topic in the way that lets the broker create it, as
+// Java's clients do. Whether it did, the next description tells.
+func autoCreate(ctx context.Context, t *kafkago.Transport, addr net.Addr, topic string) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_, err := s.transport.RoundTrip(ctx, s.addr, &metadata.Request{TopicNames: []string{topic}, AllowAutoTopicCreation: true})
-	if err != nil {
-		s.log.Debug("topic is not there", "transform", s.name, "topic", topic, "error", err)
-	}
+	_, _ = t.RoundTrip(ctx, addr, &metadata.Request{TopicNames: []string{topic}, AllowAutoTopicCreation: true})
 }

@@ -72,8 +72,8 @@ func newTopic(t testing.TB, k *parts.Kafka, partitions int) string {
 	return ""
 }
 
-// produce writes records with the client library, each with key "key".
-func produce(t testing.TB, k *parts.Kafka, topic string, partition int, values ...string) {
+// feed writes records with the client library, each with key "key".
+func feed(t testing.TB, k *parts.Kafka, topic string, partition int, values ...string) {
 	t.Helper()
 	transport := &kafkago.Transport{MetadataTopics: []string{topic}} // new: the shared one's metadata are seconds old
 	defer transport.CloseIdleConnections()
@@ -150,7 +150,7 @@ func TestSourceContract(t *testing.T) {
 					Transform: readTransform(t, k, topic, change),
 					Coder:     f.coder(),
 					Render:    renderValue,
-					Append:    func(t testing.TB, texts ...string) { produce(t, k, topic, 0, texts...) },
+					Append:    func(t testing.TB, texts ...string) { feed(t, k, topic, 0, texts...) },
 				}
 				if name == "ProcessingTime" {
 					c.Stop = func(testing.TB) { k.Kill() }
@@ -238,7 +238,7 @@ func TestEveryPartitionIsASplit(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 3)
 	for p := range 3 {
-		produce(t, k, topic, p, fmt.Sprintf("from-%d", p))
+		feed(t, k, topic, p, fmt.Sprintf("from-%d", p))
 	}
 	s, splits := openSource(t, readTransform(t, k, topic, nil))
 	if len(splits) != 3 {
@@ -253,9 +253,9 @@ func TestEveryPartitionIsASplit(t *testing.T) {
 func TestLatestIsWhereASplitStartsByDefault(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 1)
-	produce(t, k, topic, 0, "before")
+	feed(t, k, topic, 0, "before")
 	s, splits := openSource(t, readTransform(t, k, topic, func(r *readSpec) { delete(r.Consumer, "auto.offset.reset") }))
-	produce(t, k, topic, 0, "after")
+	feed(t, k, topic, 0, "after")
 	if values, _ := drain(t, s, splits, 1); len(values) != 1 || values[0] != "after" {
 		t.Errorf("%v", values)
 	}
@@ -264,14 +264,14 @@ func TestLatestIsWhereASplitStartsByDefault(t *testing.T) {
 func TestAGroupGoesOnWhereItCommitted(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 1)
-	produce(t, k, topic, 0, "one", "two", "three")
+	feed(t, k, topic, 0, "one", "two", "three")
 	tr := readTransform(t, k, topic, func(r *readSpec) { r.Consumer["group.id"], r.Commit = "group-"+topic, true })
 	s, splits := openSource(t, tr)
 	r, err := s.Open(t.Context(), splits[0], splits[0].Start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // it cannot fail
+	defer r.Close()                                  //nolint:errcheck // it cannot fail
 	b, err := r.Read(t.Context(), 1, 10*time.Second) // one record
 	if err != nil || b.Count != 1 {
 		t.Fatalf("%+v, %v", b, err)
@@ -295,7 +295,7 @@ func TestAGroupGoesOnWhereItCommitted(t *testing.T) {
 func TestReadingStartsAtATime(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 1)
-	produce(t, k, topic, 0, "early")
+	feed(t, k, topic, 0, "early")
 	time.Sleep(20 * time.Millisecond)
 	at := time.Now().UnixMilli()
 	tr := readTransform(t, k, topic, func(r *readSpec) { r.StartTime = &at })
@@ -307,7 +307,7 @@ func TestReadingStartsAtATime(t *testing.T) {
 	if _, err := s.Splits(t.Context()); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "start_read_time") {
 		t.Errorf("no record at or after the time: %v", err)
 	}
-	produce(t, k, topic, 0, "late")
+	feed(t, k, topic, 0, "late")
 	again, splits := openSource(t, tr)
 	if values, _ := drain(t, again, splits, 1); strings.Join(values, " ") != "late" {
 		t.Errorf("%v", values)
@@ -317,8 +317,8 @@ func TestReadingStartsAtATime(t *testing.T) {
 func TestABoundedReadEnds(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 3)
-	produce(t, k, topic, 0, "a", "b")
-	produce(t, k, topic, 1, "c", "d", "e")
+	feed(t, k, topic, 0, "a", "b")
+	feed(t, k, topic, 1, "c", "d", "e")
 	tr := readTransform(t, k, topic, func(r *readSpec) { r.MaxRecords = 4 })
 	s, splits := openSource(t, tr)
 	if !s.Bounded() || len(splits) != 1 {
@@ -348,7 +348,7 @@ func TestABoundedReadEnds(t *testing.T) {
 func TestABoundedTimeEnds(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	produce(t, k, topic, 1, "a")
+	feed(t, k, topic, 1, "a")
 	s, splits := openSource(t, readTransform(t, k, topic, func(r *readSpec) { r.MaxSeconds = 1 }))
 	values, last := drain(t, s, splits, 1)
 	r, err := s.Open(t.Context(), splits[0], last[splits[0].ID].Position)
@@ -382,7 +382,7 @@ func TestAMissingTopicIsNamed(t *testing.T) {
 func TestLogAppendTimeNeedsATopicThatHasIt(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 1)
-	produce(t, k, topic, 0, "x")
+	feed(t, k, topic, 0, "x")
 	s, splits := openSource(t, readTransform(t, k, topic, func(r *readSpec) { r.Policy = appendTime }))
 	r, err := s.Open(t.Context(), splits[0], splits[0].Start)
 	if err != nil {
@@ -429,7 +429,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	const total = 1_000_000
 	for range total / len(values) {
-		produce(b, k, topic, 0, values...)
+		feed(b, k, topic, 0, values...)
 	}
 	s, err := New(testLog(b)).Source(readTransform(b, k, topic, nil))
 	if err != nil {
@@ -457,4 +457,165 @@ func BenchmarkRead(b *testing.B) {
 		_ = r.Close()
 	}
 	b.ReportMetric(float64(count)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+}
+
+// writeTransform is a native write of KVs of bytes to a topic.
+func writeTransform(t testing.TB, k *parts.Kafka, topic string, c *coder.Coder, change func(*writeSpec)) connectors.Transform {
+	t.Helper()
+	spec := writeSpec{Producer: map[string]string{"bootstrap.servers": k.Addr()}, Topic: topic, Key: byteArray, Value: byteArray}
+	if change != nil {
+		change(&spec)
+	}
+	payload, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connectors.Transform{URN: WriteURN, Payload: payload, Name: "Write logs", Job: "job", Input: coder.NewWindowed(c, coder.GlobalWindow)}
+}
+
+var pairs = coder.KVOf(coder.Bytes, coder.Bytes)
+
+func TestSinkContract(t *testing.T) {
+	k := broker(t)
+	for name, change := range map[string]func(*writeSpec){
+		"Idempotent": nil,
+		"Compressed": func(s *writeSpec) {
+			s.Producer["compression.type"], s.Producer["enable.idempotence"] = "lz4", "false"
+			s.Producer["max.request.size"] = "2000"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			connectorstest.Sink(t, func(t *testing.T) connectorstest.SinkCase {
+				topic := newTopic(t, k, 2)
+				c := connectorstest.SinkCase{
+					Connector: New(testLog(t)),
+					Transform: writeTransform(t, k, topic, pairs, change),
+					Encode: func(t testing.TB, text string) []byte {
+						return connectorstest.Encode(t, pairs, 0, coder.KV{Key: []byte("same"), Value: []byte(text)})[0]
+					},
+					Contents: func(t testing.TB) []string { return contents(t, k, topic) },
+				}
+				if name == "Idempotent" {
+					c.Stop = func(testing.TB) { k.Kill() }
+					c.Start = func(t testing.TB) {
+						if err := k.Restart(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				return c
+			})
+		})
+	}
+}
+
+// contents returns the values of a topic, partition by partition.
+func contents(t testing.TB, k *parts.Kafka, topic string) []string {
+	t.Helper()
+	var out []string
+	for _, m := range messages(t, k, topic) {
+		out = append(out, string(m.Value))
+	}
+	return out
+}
+
+// messages reads a topic with the client library.
+func messages(t testing.TB, k *parts.Kafka, topic string) []kafkago.Message {
+	t.Helper()
+	var out []kafkago.Message
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for p := range 2 {
+		conn, err := kafkago.DialLeader(ctx, "tcp", k.Addr(), topic, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, err := conn.ReadLastOffset()
+		_ = conn.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{k.Addr()}, Topic: topic, Partition: p, MaxWait: 100 * time.Millisecond})
+		for n := int64(0); n < last; n++ {
+			m, err := r.ReadMessage(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, m)
+		}
+		_ = r.Close()
+	}
+	return out
+}
+
+func TestHeadersAndSerializers(t *testing.T) {
+	k := broker(t)
+	topic, other := newTopic(t, k, 2), newTopic(t, k, 2)
+	header := &coder.Schema{Fields: []coder.Field{{Name: "key", Type: coder.Atomic(coder.TypeString)}, {Name: "value", Type: coder.Atomic(coder.TypeBytes).OrNull()}}}
+	row := coder.RowCoder(&coder.Schema{Fields: []coder.Field{
+		{Name: "key", Type: coder.Atomic(coder.TypeBytes)}, {Name: "value", Type: coder.Atomic(coder.TypeBytes)},
+		{Name: "headers", Type: coder.ArrayOf(coder.RowOf(header))}, {Name: "topic", Type: coder.Atomic(coder.TypeString).OrNull()},
+		{Name: "partition", Type: coder.Atomic(coder.TypeInt64).OrNull()}, {Name: "timestamp", Type: coder.Atomic(coder.TypeInt64).OrNull()}}})
+	s, err := New(testLog(t)).Sink(writeTransform(t, k, topic, row, func(w *writeSpec) { w.Headers = true }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() //nolint:errcheck // it cannot fail
+	headers := []any{coder.Row{Schema: header, Values: []any{"h", []byte("x")}}, coder.Row{Schema: header, Values: []any{"null", nil}}}
+	writeAll(t, s, connectorstest.Encode(t, row, 0,
+		coder.Row{Schema: row.Schema(), Values: []any{[]byte("k"), []byte("v"), headers, nil, int64(1), int64(12345)}},
+		coder.Row{Schema: row.Schema(), Values: []any{[]byte("k"), []byte("elsewhere"), []any{}, other, nil, nil}}))
+	got := messages(t, k, topic)
+	if len(got) != 1 || got[0].Partition != 1 || got[0].Time.UnixMilli() != 12345 || len(got[0].Headers) != 2 || string(got[0].Headers[0].Value) != "x" {
+		t.Errorf("%+v", got)
+	}
+	if got := contents(t, k, other); len(got) != 1 || got[0] != "elsewhere" {
+		t.Errorf("%v", got)
+	}
+	c := coder.KVOf(coder.VarInt, coder.NullableOf(coder.StringUTF8))
+	typed, err := New(testLog(t)).Sink(writeTransform(t, k, newTopic(t, k, 2), c, func(w *writeSpec) { w.Topic, w.Key, w.Value = topic, long, text }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer typed.Close() //nolint:errcheck // it cannot fail
+	writeAll(t, typed, connectorstest.Encode(t, c, 0, coder.KV{Key: int64(258), Value: "text"}, coder.KV{Key: int64(258), Value: nil}))
+	found := 0
+	for _, m := range messages(t, k, topic) {
+		if bytes.Equal(m.Key, []byte{0, 0, 0, 0, 0, 0, 1, 2}) && (string(m.Value) == "text" || m.Value == nil) {
+			found++
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d of 2 records", found)
+	}
+}
+
+func writeAll(t *testing.T, s connectors.Sink, entry [][]byte) {
+	t.Helper()
+	w, _, err := s.Open(t.Context(), 0, 1)
+	for beam.CodeOf(err) == beam.Unavailable && err != nil {
+		time.Sleep(100 * time.Millisecond)
+		w, _, err = s.Open(t.Context(), 0, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err = w.Write(t.Context(), 1, entry); err != nil && beam.CodeOf(err) == beam.Unavailable; {
+		time.Sleep(100 * time.Millisecond)
+		err = w.Write(t.Context(), 1, entry)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKeysGoWhereJavaPutsThem(t *testing.T) {
+	t.Parallel()
+	b := kafkago.Murmur2Balancer{}
+	for i := range 1000 {
+		key := bytes.Repeat([]byte{byte(i), byte(i >> 3), 0xfe}, i%23)[:i%23*3-i%23*3%(i%5+1)]
+		if got, want := int(partitionOf(key, 7)), b.Balance(kafkago.Message{Key: append([]byte{}, key...)}, 0, 1, 2, 3, 4, 5, 6); got != want {
+			t.Fatalf("key %x goes to %d, want %d", key, got, want)
+		}
+	}
 }

@@ -265,7 +265,9 @@ func (s *source) describe(ctx context.Context) ([]topicPartition, error) {
 	for _, t := range meta.Topics {
 		switch {
 		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
-			s.autoCreate(ctx, t.Name)
+			if s.consumer.createTopics {
+				autoCreate(ctx, s.transport, s.addr, t.Name)
+			}
 			return nil, missingTopic{t.Name}
 		case t.Error != nil:
 			return nil, t.Error

@@ -106,7 +106,7 @@ func badPayload() error {
 // rowFields returns how the fields of rows are bound; rows alone can be written.
 func rowFields(c *coder.Coder) ([]binding, error) {
 	if c == nil || c.Kind() != coder.KindRow || c.Schema() == nil {
-		return nil, notRows(c.String())
+		return nil, notRows("of another coder")
 	}
 	return bindings(c.Schema())
 }

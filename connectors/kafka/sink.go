@@ -1,0 +1,138 @@
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+
+	"fresnel/connectors"
+	"fresnel/internal/beam"
+)
+
+// writeSpec is the payload of a native write.
+type writeSpec struct {
+	Producer map[string]string `json:"producer"` // as the user gave it: it may hold passwords
+	Topic    string            `json:"topic"`
+	Key      serde             `json:"key"`
+	Value    serde             `json:"value"`
+	// Headers: the elements are rows with headers, else KVs.
+	Headers bool `json:"headers,omitempty"`
+}
+
+// producerConfig is what a producer configuration means to us. Whatever acks
+// says, every write is acknowledged by all replicas in sync.
+type producerConfig struct {
+	connection
+	compression compress.Compression
+	// maxRequest bounds a batch before compression, as Java's producer does.
+	maxRequest  int
+	idempotence bool
+	ignored     []string
+}
+
+func parseProducer(config map[string]string) (*producerConfig, error) {
+	p := newProperties(config)
+	c := &producerConfig{
+		connection:  parseConnection(p),
+		maxRequest:  p.size("max.request.size", 1<<20),
+		idempotence: p.flag("enable.idempotence", true),
+	}
+	p.choice("acks", "all", "-1", "1", "0")
+	switch p.choice("compression.type", "none", "gzip", "snappy", "lz4", "zstd") {
+	case "gzip":
+		c.compression = compress.Gzip
+	case "snappy":
+		c.compression = compress.Snappy
+	case "lz4":
+		c.compression = compress.Lz4
+	case "zstd":
+		c.compression = compress.Zstd
+	}
+	c.ignored = p.unknown()
+	return c, p.err
+}
+
+// sink implements connectors.Sink.
+type sink struct {
+	name      string
+	log       *slog.Logger
+	config    *producerConfig
+	input     *input
+	transport *kafkago.Transport
+	client    *kafkago.Client
+	addr      net.Addr
+}
+
+const (
+	sinkShards    = 4
+	maxEntryRows  = 20_000
+	maxEntryBytes = 1 << 20
+)
+
+func newSink(t connectors.Transform, log *slog.Logger) (*sink, error) {
+	var spec writeSpec
+	if err := json.Unmarshal(t.Payload, &spec); err != nil {
+		return nil, badPayload(t.Name)
+	}
+	if t.Input == nil {
+		return nil, &beam.Error{Code: beam.Internal, What: "a sink without the coder of its input"}
+	}
+	s := &sink{name: t.Name, log: log}
+	var err error
+	if s.config, err = parseProducer(spec.Producer); err != nil {
+		return nil, err
+	}
+	if s.input, err = newInput(t.Input.Value(), &spec); err != nil {
+		return nil, err
+	}
+	s.input.windowed = t.Input
+	if len(s.config.ignored) > 0 {
+		log.Warn("producer settings without effect", "transform", t.Name, "settings", s.config.ignored)
+	}
+	s.addr = kafkago.TCP(s.config.servers...)
+	var topics []string
+	if !spec.Headers { // rows may name others
+		topics = []string{spec.Topic}
+	}
+	s.transport = s.config.transport(topics)
+	s.client = &kafkago.Client{Addr: s.addr, Transport: s.transport, Timeout: s.config.timeout}
+	return s, nil
+}
+
+// Shards implements connectors.Sink.
+func (s *sink) Shards() int { return sinkShards }
+
+// MaxEntry implements connectors.Sink.
+func (s *sink) MaxEntry() (rows, bytes int) { return maxEntryRows, maxEntryBytes }
+
+// Open implements connectors.Sink. Without transactions there is no progress
+// to find: after a crash the last entry may be written twice.
+func (s *sink) Open(ctx context.Context, shard int, _ int64) (connectors.Writer, int64, error) {
+	w := newWriter(s, shard)
+	if err := w.begin(ctx); err != nil {
+		return nil, 0, err
+	}
+	return w, 0, nil
+}
+
+// Close implements connectors.Sink.
+func (s *sink) Close() error {
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+func (s *sink) explain(err error, doing string) error {
+	return explain(err, s.name, doing, s.config.servers)
+}
+
+func (s *sink) noTopic(topic string) error {
+	return &beam.Error{Code: beam.Rejected, Where: s.name,
+		What: fmt.Sprintf("the topic %s does not exist at Kafka %s", topic, strings.Join(s.config.servers, ",")),
+		Cure: "create it, or correct the name"}
+}
