@@ -7,7 +7,7 @@ import (
 )
 
 func (g *graph) checkCombine(n *node) error {
-	if err := one(n, "outputs", n.outputs); err != nil {
+	if err := oneOutput(n); err != nil {
 		return err
 	}
 	if err := g.mainOf(n); err != nil {

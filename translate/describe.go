@@ -145,8 +145,8 @@ func (d *describer) node(n *node) {
 // parDo fills in what the stage is to know of a ParDo, and returns its payload
 // with the coders of the wire in it.
 func (d *describer) parDo(n *node) []byte {
-	if n.pardo.GetRequestsFinalization() {
-		d.spec.Finalizes = true
+	if n.urn == urnParDo || n.urn == urnProcessSized {
+		d.spec.Finalizes = d.spec.Finalizes || n.pardo.GetRequestsFinalization()
 	}
 	if id := n.pardo.GetRestrictionCoderId(); id != "" {
 		d.coder(id)

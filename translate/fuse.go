@@ -39,7 +39,6 @@ type stage struct {
 type output struct {
 	coll            string
 	coder, windowed string
-	sink            beam.TransformID
 }
 
 // rootKey tells which stages that read a boundary may be one.
@@ -123,7 +122,9 @@ func (f *fusion) harness(n *node) {
 		f.root(n)
 		return
 	}
-	n.inputs[n.main] = f.base(n.mainInput())
+	if n.urn != urnPrecombine {
+		n.inputs[n.main] = f.base(n.mainInput())
+	}
 	coll := n.mainInput()
 	p := f.producer[coll]
 	if p.stage != nil && f.mayJoin(p.stage, n) {
@@ -195,15 +196,14 @@ func (g *graph) sameWindows(a, b string) bool {
 // with itself does too: not every SDK delivers it twice.
 func (f *fusion) flatten(n *node) {
 	var s *stage
-	inputs := map[string]string{}
+	inputs, twice := map[string]string{}, map[string]bool{}
 	for _, local := range slices.Sorted(maps.Keys(n.inputs)) {
 		coll := f.base(n.inputs[local])
 		p := f.producer[coll]
-		if p.stage == nil || p.stage.kind != Harness || s != nil && p.stage != s ||
-			slices.Contains(slices.Collect(maps.Values(inputs)), coll) {
+		if p.stage == nil || p.stage.kind != Harness || s != nil && p.stage != s || twice[coll] {
 			return
 		}
-		s, inputs[local] = p.stage, coll
+		s, inputs[local], twice[coll] = p.stage, coll, true
 	}
 	if len(inputs) > 1 && f.readOn(f.output(n), s.env) {
 		n.inputs = inputs

@@ -73,12 +73,7 @@ func checkPlan(t testing.TB, p *Plan) {
 		if e.Kind != Feedback && order[e.From] >= order[e.To] {
 			t.Fatalf("edge %+v goes back", e)
 		}
-		out, in := from.Outputs[e.Output], Collection{}
-		if e.Kind == SideInput {
-			in = to.Harness.SideInputs[e.Input].Collection
-		} else {
-			in = to.Inputs[e.Input]
-		}
+		out, in := from.Outputs[e.Output], inputOf(to, e)
 		if out.Windowed != in.Windowed || out.Coder != in.Coder {
 			t.Fatalf("edge %+v: %s goes out, %s comes in", e, describeCoder(p.Coders, out.Windowed, 0), describeCoder(p.Coders, in.Windowed, 0))
 		}
@@ -86,6 +81,13 @@ func checkPlan(t testing.TB, p *Plan) {
 			t.Fatalf("edge %+v deals %s by key", e, describeCoder(p.Coders, in.Coder, 0))
 		}
 	}
+}
+
+func inputOf(to *Stage, e Edge) Collection {
+	if e.Kind == SideInput {
+		return to.Harness.SideInputs[e.Input].Collection
+	}
+	return to.Inputs[e.Input]
 }
 
 func checkStage(t testing.TB, p *Plan, s *Stage) {

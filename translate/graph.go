@@ -33,10 +33,12 @@ const (
 	sinkNode
 	testStreamNode
 	rewindowNode
+	// goneNode is about to be removed.
+	goneNode
 )
 
 var kindNames = [...]string{"harness", "combine", "via", "flatten", "decode",
-	"impulse", "group", "source", "sink", "teststream", "rewindow"}
+	"impulse", "group", "source", "sink", "teststream", "rewindow", "gone"}
 
 // runner says whether the node is a stage without a harness.
 func (k kind) runner() bool { return k >= impulseNode }

@@ -11,8 +11,11 @@ import (
 	"fresnel/internal/beam"
 )
 
-// maxDepth bounds how deep composites are nested.
-const maxDepth = 1000
+// Bounds of a pipeline, far above what people write.
+const (
+	maxDepth      = 1000    // how deep composites and triggers are nested
+	maxTransforms = 1 << 16 // leaves and composites
+)
 
 // leafKinds are the transforms that are taken whole, even where the client says
 // what they are made of.
@@ -90,6 +93,8 @@ func (w *walk) visit(id string, depth int) error {
 		return invalid(nameOf(id, t), "the transform is part of two others, or of itself")
 	case depth > maxDepth:
 		return invalid(nameOf(id, t), fmt.Sprintf("transforms are nested more than %d deep", maxDepth))
+	case len(w.seen) >= maxTransforms:
+		return invalid(nameOf(id, t), fmt.Sprintf("the pipeline has more than %d transforms", maxTransforms))
 	}
 	w.seen[id] = true
 	n, err := w.graph.leaf(id, t)
@@ -132,16 +137,32 @@ func (g *graph) leaf(id string, t *pipepb.PTransform) (*node, error) {
 	n := &node{
 		kind: k, id: id, name: nameOf(id, t),
 		urn: t.GetSpec().GetUrn(), payload: t.GetSpec().GetPayload(), env: t.GetEnvironmentId(),
-		annotations: t.GetAnnotations(),
+		annotations: maps.Clone(t.GetAnnotations()),
 		inputs:      maps.Clone(t.GetInputs()), outputs: maps.Clone(t.GetOutputs()),
 	}
 	if k == combineNode && composite && !g.liftable(n) {
 		return nil, nil
 	}
+	if k == combineNode && n.env == "" {
+		n.env = g.environmentBelow(t, 0)
+	}
 	if err := g.prepare(n); err != nil {
 		return nil, err
 	}
 	return n, nil
+}
+
+// environmentBelow is that of the first part of a composite that has one.
+func (g *graph) environmentBelow(t *pipepb.PTransform, depth int) string {
+	if t.GetEnvironmentId() != "" || depth > 10 {
+		return t.GetEnvironmentId()
+	}
+	for _, sub := range t.GetSubtransforms() {
+		if env := g.environmentBelow(g.comps.GetTransforms()[sub], depth+1); env != "" {
+			return env
+		}
+	}
+	return ""
 }
 
 func (g *graph) kindOf(t *pipepb.PTransform) (kind, bool) {
@@ -164,6 +185,10 @@ func takenWhole(k kind, t *pipepb.PTransform) bool {
 	switch {
 	case k == combineNode, k == viaNode, k == groupNode, t.GetSpec().GetUrn() == urnCombineGrouped:
 		return len(t.GetInputs()) == 1 && len(t.GetOutputs()) == 1
+	case k == sourceNode:
+		return len(t.GetInputs()) == 0 && len(t.GetOutputs()) == 1
+	case k == sinkNode:
+		return len(t.GetInputs()) == 1
 	}
 	return true
 }
@@ -259,7 +284,7 @@ func (g *graph) checkForm(n *node) error {
 		}
 		return nil
 	case flattenNode:
-		return one(n, "outputs", n.outputs)
+		return oneOutput(n)
 	case viaNode:
 		return g.checkVia(n)
 	case groupNode:
@@ -272,15 +297,15 @@ func (g *graph) checkForm(n *node) error {
 	return g.checkHarness(n)
 }
 
-func one(n *node, what string, m map[string]string) error {
-	if len(m) != 1 {
-		return invalid(n.name, fmt.Sprintf("it has %d %s, not one", len(m), what))
+func oneOutput(n *node) error {
+	if len(n.outputs) != 1 {
+		return invalid(n.name, fmt.Sprintf("it has %d outputs, not one", len(n.outputs)))
 	}
 	return nil
 }
 
 func (g *graph) checkVia(n *node) error {
-	if err := one(n, "outputs", n.outputs); err != nil {
+	if err := oneOutput(n); err != nil {
 		return err
 	}
 	if err := g.mainOf(n); err != nil {
@@ -297,7 +322,7 @@ func (g *graph) checkVia(n *node) error {
 }
 
 func (g *graph) checkGroup(n *node) error {
-	if err := one(n, "outputs", n.outputs); err != nil {
+	if err := oneOutput(n); err != nil {
 		return err
 	}
 	if err := g.mainOf(n); err != nil {

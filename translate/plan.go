@@ -9,7 +9,8 @@ import (
 
 // Plan is the executable graph of a pipeline: stages, and edges that carry
 // blocks between them. It is pure data, printable (Plan.String) and comparable;
-// nothing in it is shared with the pipeline proto it came from.
+// of the pipeline proto it came from it shares the bytes of payloads, nothing that
+// changes.
 //
 // Flatten, Reshuffle and Redistribute at a stage boundary are no stages: they
 // are edges (several edges into one input; an edge with another routing).

@@ -17,16 +17,47 @@ var standardWindows = map[string]bool{
 }
 
 // dropWindowing takes out what assigns the global window to elements that are
-// in it already: it becomes another name of its input, with the trigger of its
-// own for a grouping that follows.
+// in it already. What made its input then makes its output, so that readers see
+// the windowing strategy that they declare: an SDK's precombine takes timestamps
+// by it. Where others read the input too, the transform becomes another name of
+// it, unless a precombine would have to go by that name.
 func dropWindowing(g *graph) error {
 	for _, n := range g.nodes {
 		fn := g.assigned(n)
-		if fn.GetUrn() == urnGlobalWindows && g.strategy(n.mainInput()).GetWindowFn().GetUrn() == urnGlobalWindows {
+		if fn.GetUrn() != urnGlobalWindows || g.strategy(n.mainInput()).GetWindowFn().GetUrn() != urnGlobalWindows {
+			continue
+		}
+		in, out := n.mainInput(), g.output(n)
+		p := g.producer[in]
+		switch {
+		case !p.kind.runner() && len(g.readers[in]) == 1:
+			g.rename(p, in, out)
+			n.kind = goneNode
+		case p.kind.runner() || !g.precombines(out):
 			n.kind = viaNode
 		}
 	}
+	g.nodes = slices.DeleteFunc(g.nodes, func(n *node) bool { return n.kind == goneNode })
 	return nil
+}
+
+// rename has a node make a collection in place of another.
+func (g *graph) rename(p *node, from, to string) {
+	for local, coll := range p.outputs {
+		if coll == from {
+			p.outputs[local] = to
+		}
+	}
+	g.producer[to] = p
+	delete(g.producer, from)
+	delete(g.readers, from)
+}
+
+func (g *graph) precombines(coll string) bool {
+	return slices.ContainsFunc(g.readers[coll], func(r reader) bool {
+		return r.node.urn == urnPrecombine || r.node.kind == viaNode && g.precombines(g.output(r.node)) ||
+			g.assigned(r.node) != nil && g.precombines(g.output(r.node))
+	})
 }
 
 // assigned is the window function that a harness is to assign: that of the
