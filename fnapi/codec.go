@@ -2,7 +2,6 @@ package fnapi
 
 import (
 	"errors"
-	"fmt"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc/encoding"
@@ -61,12 +60,12 @@ var errElements = errors.New("malformed Elements message")
 // decode keeps slices of wire.
 func (in *elementsIn) decode(wire []byte) error {
 	in.entries = in.entries[:0]
-	return eachField(wire, func(num protowire.Number, body []byte, _ uint64) error {
-		if num != 1 && num != 2 {
+	return eachField(wire, func(f field) error {
+		if f.typ != protowire.BytesType || f.num != 1 && f.num != 2 {
 			return nil
 		}
-		e := entry{timers: num == 2}
-		if err := e.decode(body); err != nil {
+		e := entry{timers: f.num == 2}
+		if err := e.decode(f.bytes); err != nil {
 			return err
 		}
 		in.entries = append(in.entries, e)
@@ -75,58 +74,66 @@ func (in *elementsIn) decode(wire []byte) error {
 }
 
 func (e *entry) decode(wire []byte) error {
-	payload := protowire.Number(3)
-	if e.timers {
-		payload = 4
-	}
-	return eachField(wire, func(num protowire.Number, body []byte, n uint64) error {
-		switch {
-		case num == 1:
-			e.instruction = string(body)
-		case num == 2:
-			e.transform = string(body)
-		case num == payload:
-			e.data = body
-		case num == payload+1:
-			e.last = n != 0
-		case num == 3:
-			e.family = string(body)
+	return eachField(wire, func(f field) error {
+		switch f.typ {
+		case protowire.BytesType:
+			e.set(f.num, f.bytes)
+		case protowire.VarintType:
+			if f.num == 4 && !e.timers || f.num == 5 && e.timers {
+				e.last = f.value != 0
+			}
 		}
 		return nil
 	})
 }
 
-// eachField calls f with each field of a message: the bytes of a
-// length-delimited one, or the number of a varint.
-func eachField(wire []byte, f func(protowire.Number, []byte, uint64) error) error {
+func (e *entry) set(num protowire.Number, value []byte) {
+	switch {
+	case num == 1:
+		e.instruction = string(value)
+	case num == 2:
+		e.transform = string(value)
+	case num == 3 && e.timers:
+		e.family = string(value)
+	case num == 3, num == 4 && e.timers:
+		e.data = value
+	}
+}
+
+// field is one field of a message in wire format: its bytes if it is
+// length-delimited, its value if it is a varint.
+type field struct {
+	num   protowire.Number
+	typ   protowire.Type
+	bytes []byte
+	value uint64
+}
+
+func eachField(wire []byte, visit func(field) error) error {
 	for len(wire) > 0 {
 		num, typ, n := protowire.ConsumeTag(wire)
 		if n < 0 {
 			return errElements
 		}
 		wire = wire[n:]
-		body, value, n := consumeField(num, typ, wire)
+		f := field{num: num, typ: typ}
+		switch typ {
+		case protowire.BytesType:
+			f.bytes, n = protowire.ConsumeBytes(wire)
+		case protowire.VarintType:
+			f.value, n = protowire.ConsumeVarint(wire)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, wire)
+		}
 		if n < 0 {
 			return errElements
 		}
-		if err := f(num, body, value); err != nil {
+		wire = wire[n:]
+		if err := visit(f); err != nil {
 			return err
 		}
-		wire = wire[n:]
 	}
 	return nil
-}
-
-func consumeField(num protowire.Number, typ protowire.Type, wire []byte) (body []byte, value uint64, n int) {
-	switch typ {
-	case protowire.BytesType:
-		body, n = protowire.ConsumeBytes(wire)
-	case protowire.VarintType:
-		value, n = protowire.ConsumeVarint(wire)
-	default:
-		n = protowire.ConsumeFieldValue(num, typ, wire)
-	}
-	return body, value, n
 }
 
 // withDataStream names the data stream of a bundle. ProcessBundleRequest has
@@ -137,8 +144,4 @@ func withDataStream(req *fnpb.ProcessBundleRequest, stream string) {
 	}
 	wire := protowire.AppendTag(nil, 6, protowire.BytesType)
 	req.ProtoReflect().SetUnknown(protowire.AppendString(wire, stream))
-}
-
-func (e entry) String() string {
-	return fmt.Sprintf("%s/%s %q last=%t %d bytes", e.transform, e.family, e.instruction, e.last, len(e.data))
 }

@@ -188,6 +188,9 @@ func (h *Harness) instruct(req *fnpb.InstructionRequest) {
 }
 
 func (h *Harness) reply(id string, resp *fnpb.InstructionResponse) {
+	if h.ctx.Err() != nil {
+		return // the dead do not talk
+	}
 	resp.InstructionId = id
 	_ = h.sendControl(resp) // a stream that is gone needs no answer
 }

@@ -1,0 +1,165 @@
+package fnapi
+
+import (
+	"bytes"
+	"testing"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	"fresnel/internal/beam"
+)
+
+// elements is a message as the proto runtime reads it.
+func elements(e *fnpb.Elements) (all []entry) {
+	for _, d := range e.GetData() {
+		all = append(all, entry{instruction: d.GetInstructionId(), transform: d.GetTransformId(), data: d.GetData(), last: d.GetIsLast()})
+	}
+	for _, t := range e.GetTimers() {
+		all = append(all, entry{
+			instruction: t.GetInstructionId(), transform: t.GetTransformId(), family: t.GetTimerFamilyId(),
+			timers: true, data: t.GetTimers(), last: t.GetIsLast(),
+		})
+	}
+	return all
+}
+
+// byKind puts data before timers, as elements does.
+func byKind(all []entry) (sorted []entry) {
+	for _, timers := range []bool{false, true} {
+		for _, e := range all {
+			if e.timers == timers {
+				sorted = append(sorted, e)
+			}
+		}
+	}
+	return sorted
+}
+
+func same(a, b []entry) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		x, y := a[i], b[i]
+		if x.instruction != y.instruction || x.transform != y.transform || x.family != y.family ||
+			x.timers != y.timers || x.last != y.last || !bytes.Equal(x.data, y.data) {
+			return false
+		}
+	}
+	return true
+}
+
+// FuzzElements holds the codec against the proto runtime.
+func FuzzElements(f *testing.F) {
+	seed := &fnpb.Elements{
+		Data:   []*fnpb.Elements_Data{{InstructionId: "i", TransformId: "t", Data: []byte("data")}, {IsLast: true}},
+		Timers: []*fnpb.Elements_Timers{{InstructionId: "i", TransformId: "t", TimerFamilyId: "f", Timers: []byte("timers")}, {IsLast: true}},
+	}
+	wire, err := proto.Marshal(seed)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(wire)
+	f.Add([]byte{0x0a, 0x80, 0x80, 0x80, 0x80, 0x10})
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		var got elementsIn
+		gotErr := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, &got)
+		want := &fnpb.Elements{}
+		if err := proto.Unmarshal(wire, want); err != nil {
+			return // also for strings that are not UTF-8, which do no harm here
+		}
+		if gotErr != nil || !same(byKind(got.entries), elements(want)) {
+			t.Errorf("%x: got %+v, %v, want %+v", wire, got.entries, gotErr, elements(want))
+		}
+	})
+}
+
+// FuzzFrames has the proto runtime read what a feed writes: runs whole and in
+// order, data and its end apart, one end of each stream.
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte("abc"), uint16(1), uint16(2), uint16(3))
+	f.Add([]byte{}, uint16(0), uint16(0), uint16(0))
+	f.Add(bytes.Repeat([]byte("x"), 5000), uint16(300), uint16(2), uint16(300))
+	f.Fuzz(func(t *testing.T, run []byte, runs, timers, scale uint16) {
+		run, runs = run[:min(len(run), 4096)], runs%100
+		b := &Bundle{ID: "bundle", Source: "source", TimerFamilies: []TimerFamily{{"t", "a"}}}
+		var wantData, wantTimers []byte
+		for i := range runs {
+			r := bytes.Repeat(run, int(i*scale)%100)
+			b.Input = append(b.Input, r)
+			wantData = append(wantData, r...)
+		}
+		for range timers % 50 {
+			b.Timers = append(b.Timers, TimerData{TimerFamily{"t", "b"}, run})
+			wantTimers = append(wantTimers, run...)
+		}
+		gotData, gotTimers, ends := readFeed(t, newFeed(b))
+		if !bytes.Equal(gotData, wantData) || !bytes.Equal(gotTimers, wantTimers) {
+			t.Error("the bytes differ")
+		}
+		if want := 2 + min(1, int(timers%50)); ends != want {
+			t.Errorf("%d ends, want %d", ends, want)
+		}
+	})
+}
+
+func readFeed(t *testing.T, f *feed) (data, timers []byte, ends int) {
+	for last := false; !last; {
+		var msg *elementsOut
+		msg, last = f.next()
+		e := &fnpb.Elements{}
+		if err := proto.Unmarshal(msg.wire.Materialize(), e); err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range elements(e) {
+			if got.instruction != "bundle" {
+				t.Errorf("instruction %q", got.instruction)
+			}
+			if got.last {
+				ends++
+			}
+			if got.last && len(got.data) > 0 {
+				t.Error("data in an entry with is_last")
+			}
+			if got.timers {
+				timers = append(timers, got.data...)
+			} else {
+				data = append(data, got.data...)
+			}
+		}
+	}
+	return data, timers, ends
+}
+
+func TestFeedThatIsCutSendsItsEnds(t *testing.T) {
+	t.Parallel()
+	f := newFeed(&Bundle{ID: "bundle", Source: "source", Input: [][]byte{make([]byte, 2*frameBytes), []byte("rest")}})
+	if _, last := f.next(); last {
+		t.Fatal("one frame for two megabytes and more")
+	}
+	f.truncate()
+	if data, _, ends := readFeed(t, f); len(data) > 0 || ends != 1 {
+		t.Errorf("%d bytes and %d ends after the cut", len(data), ends)
+	}
+}
+
+// discard is what a bundle's output goes to in benchmarks.
+func discard(beam.TransformID, string, []byte) error { return nil }
+
+func BenchmarkFrames(b *testing.B) {
+	run := make([]byte, 100<<10)
+	input := make([][]byte, 100)
+	for i := range input {
+		input[i] = run
+	}
+	b.SetBytes(int64(len(run) * len(input)))
+	b.ReportAllocs()
+	for b.Loop() {
+		f := newFeed(&Bundle{ID: "bundle", Source: "source", Input: input})
+		for last := false; !last; {
+			_, last = f.next()
+		}
+	}
+}
