@@ -12,12 +12,14 @@ import (
 
 // Submission is one prepared pipeline, as it is handed to the Runner.
 type Submission struct {
-	// ID names the job; Run keeps the id that Prepare gave out as alias.
+	// ID names the job, from Prepare on; no other job, of any server, has it.
 	ID beam.JobID
 	// Name is the user's job name.
 	Name string
 	// Pipeline is as the client sent it, with the artifacts of its
-	// environments resolved to files of the artifact store.
+	// environments resolved to files of the artifact store. It is shared with
+	// other readers: nobody modifies it. All ids that can be reached from the
+	// roots exist, and nothing contains itself.
 	Pipeline *pipepb.Pipeline
 	// Options are the client's pipeline options as sent
 	// (beam:option:<name>:v1 → value; integers often arrive as strings).
@@ -34,7 +36,8 @@ type Runner interface {
 	// Run runs the job to its end. It returns nil when all work is done, a
 	// *beam.Error when the job failed, and ctx's error once ctx is cancelled and
 	// everything of the job is released. After drain is closed, sources stop and
-	// what is under way is finished.
+	// what is under way is finished: Run then returns nil. The error's whole text
+	// is what the user sees last.
 	Run(ctx context.Context, s *Submission, drain <-chan struct{}, r Reporter) error
 }
 
@@ -45,8 +48,9 @@ type Reporter interface {
 	Running()
 	// Message adds a message to the job's stream.
 	Message(level Level, at time.Time, text string)
-	// Metrics sets the function that GetJobMetrics calls; it is called at any
-	// time, also after Run has returned.
+	// Metrics sets the function that GetJobMetrics calls. It is called at any
+	// time until Run has returned, and once more right after: that is what the
+	// job is remembered by.
 	Metrics(read func() (attempted, committed []*pipepb.MonitoringInfo))
 }
 

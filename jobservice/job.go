@@ -73,7 +73,7 @@ type job struct {
 
 	metrics func() (attempted, committed []*pipepb.MonitoringInfo)
 	final   *jobpb.MetricResults // set when the job has ended
-	size    int                  // bytes of pipeline and options
+	size    int                  // bytes of pipeline, options and final metrics
 }
 
 func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log *slog.Logger) *job {
@@ -163,34 +163,39 @@ func (j *job) run(ctx context.Context, r Runner, s *Submission) {
 // end publishes the outcome: metrics first, then the error, then the terminal
 // state, since clients ask and stop reading in that order.
 func (j *job) end(err error) {
-	final := j.readMetrics()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.final, j.metrics = final, nil
-	outcome, level, text := j.outcome(err)
-	if text != "" {
-		j.history.addMessage(level, time.Now(), text)
-	}
-	j.enter(outcome)
+	outcome, text := j.publish(err, j.readMetrics())
 	j.log.Info("job ended", "state", outcome.String(), "error", text, "took", time.Since(j.started))
 }
 
-// outcome decides how the job ended. The Python client raises for every
-// terminal state but DONE, and shows the last message of level Error with it:
-// so that is what tells why.
-func (j *job) outcome(err error) (jobpb.JobState_Enum, Level, string) {
+func (j *job) publish(err error, final *jobpb.MetricResults) (jobpb.JobState_Enum, string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.final, j.metrics = final, nil
+	j.size += proto.Size(final)
+	outcome, text := j.outcome(err)
+	if text != "" {
+		j.history.addMessage(Error, time.Now(), text)
+	}
+	j.enter(outcome)
+	return outcome, text
+}
+
+// outcome decides how the job ended, and what its last error is. The Python
+// client raises for every terminal state but DONE, and shows the last message
+// of level Error with it: so that is what tells why.
+func (j *job) outcome(err error) (jobpb.JobState_Enum, string) {
 	switch {
 	case err == nil && j.drainAsked:
-		return drained, Error, "the job was drained on request: its sources stopped, and all that was under way is finished"
+		return drained, "the job was drained on request: its sources stopped, and all that was under way is finished"
 	case err == nil:
-		return done, Basic, ""
+		return done, ""
 	case j.state == cancelling && isCancellation(err):
-		return cancelled, Error, j.reason
+		return cancelled, j.reason
 	case j.state == cancelling:
-		return cancelled, Error, j.reason + "; while it was being stopped: " + err.Error()
+		return cancelled, j.reason + "; while it was being stopped: " + err.Error()
 	}
 	j.failure = cut(err.Error(), maxMessageBytes)
-	return failed, Error, err.Error()
+	return failed, err.Error()
 }
 
 func isCancellation(err error) bool {
@@ -274,7 +279,7 @@ func (j *job) info() JobInfo {
 func (j *job) bytes() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.size + j.history.bytes() + proto.Size(j.final)
+	return j.size + j.history.bytes()
 }
 
 // read returns the next entries of a history after position seq. If there are

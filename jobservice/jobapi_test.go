@@ -535,3 +535,21 @@ func TestAHandlerThatPanicsAnswersInternal(t *testing.T) {
 		func(any, grpc.ServerStream) error { panic("oh no") })
 	wantCode(t, "stream", err, codes.Internal, "/M", "oh no")
 }
+
+// expansion answers every request with the same.
+type expansion struct {
+	jobpb.UnimplementedExpansionServiceServer
+}
+
+func (expansion) Expand(context.Context, *jobpb.ExpansionRequest) (*jobpb.ExpansionResponse, error) {
+	return &jobpb.ExpansionResponse{Error: "as asked"}, nil
+}
+
+func TestTheExpansionServiceIsOnTheSamePort(t *testing.T) {
+	t.Parallel()
+	server := grpc.NewServer()
+	New(Config{Expansion: expansion{}}).Register(server)
+	if services := server.GetServiceInfo(); len(services) != 4 {
+		t.Errorf("services: %v", services)
+	}
+}

@@ -137,7 +137,8 @@ func (o Options) Streaming() bool {
 }
 
 // WorkerParallelism is --sdk_worker_parallelism, the number of workers for
-// each environment: 0 if the client leaves it to the server.
+// each environment: 0 leaves it to the server. The Python client always sends
+// it, and 1 where the user said nothing.
 func (o Options) WorkerParallelism() int {
 	n, _ := o.Int("sdk_worker_parallelism", 0)
 	return int(min(max(n, 0), math.MaxInt32))

@@ -23,8 +23,7 @@ func statusOf(err error) error {
 }
 
 func grpcCode(err error) codes.Code {
-	var coded *beam.Error
-	if !errors.As(err, &coded) {
+	if _, ok := errors.AsType[*beam.Error](err); !ok {
 		if s, ok := status.FromError(err); ok {
 			return s.Code()
 		}

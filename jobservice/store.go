@@ -169,9 +169,8 @@ func (u *upload) discard() {
 
 // storeError says whose disk failed, and what of the path is of use.
 func storeError(err error) error {
-	var pathErr *fs.PathError
 	where := "artifact store"
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		where = pathErr.Path
 	}
 	return &beam.Error{Code: beam.ResourceExhausted, Where: where, What: "an artifact cannot be kept", Cause: err,
