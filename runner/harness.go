@@ -45,6 +45,10 @@ type harnessBundle struct {
 	run       fnapi.Running
 	collector *collector
 	inputs    []engine.InputBlock
+	// splitting is closed when the split under way has been told to the engine;
+	// ended says that no further one may begin. Both under x.mu.
+	splitting chan struct{}
+	ended     bool
 
 	mu     sync.Mutex // state requests and timers come on different streams
 	shards map[int]*state.Shard
@@ -202,6 +206,7 @@ func (hb *harnessBundle) wait() {
 		hb.run.Abandon()
 		return
 	}
+	hb.settleSplit()
 	res, err := hb.run.Result()
 	if err == nil {
 		err = hb.finish(res)
@@ -349,12 +354,39 @@ const splitTimeout = 10 * time.Second
 
 // split asks the worker to split a bundle; false if it is not here.
 func (x *harnessExecutor) split(s engine.SplitRequest) bool {
-	hb, run := x.find(s.Bundle)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	hb := x.running[s.Bundle]
 	if hb == nil {
 		return false
 	}
-	x.job.spawn(func() { hb.split(run, s.Fraction) })
+	if hb.run == nil || hb.ended || hb.splitting != nil {
+		x.job.spawn(func() { x.splitDone(engine.SplitDone{Bundle: s.Bundle}) })
+		return true
+	}
+	done := make(chan struct{})
+	run := hb.run
+	hb.splitting = done
+	x.job.spawn(func() {
+		hb.split(run, s.Fraction)
+		x.mu.Lock()
+		hb.splitting = nil
+		x.mu.Unlock()
+		close(done)
+	})
 	return true
+}
+
+// settleSplit waits until the engine knows of a split that the harness may have
+// accepted: were the bundle's end told first, its residuals would be lost (I6).
+func (hb *harnessBundle) settleSplit() {
+	hb.x.mu.Lock()
+	hb.ended = true
+	splitting := hb.splitting
+	hb.x.mu.Unlock()
+	if splitting != nil {
+		<-splitting
+	}
 }
 
 // splitDone tells the engine the answer to a split request.

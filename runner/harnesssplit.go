@@ -18,10 +18,6 @@ import (
 //	primary   e0 e1 e2 p3          residual   r3 e4 e5
 func (hb *harnessBundle) split(run fnapi.Running, fraction float64) {
 	refused := engine.SplitDone{Bundle: hb.b.ID}
-	if run == nil {
-		hb.x.splitDone(refused)
-		return
-	}
 	ctx, cancel := context.WithTimeout(hb.x.job.ctx, splitTimeout)
 	defer cancel()
 	count := 0
