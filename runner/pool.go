@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"strconv"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -32,7 +33,7 @@ func (j *job) startPools() error {
 	for _, p := range j.pools {
 		pool, err := j.runner.cfg.Harnesses.Pool(j.ctx, fnapi.Environment{
 			ID: p.env, Env: j.plan.Environments[p.env], Options: options, Job: j.sub.ID,
-			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.opts.WorkerParallelism(),
+			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.parallelism(),
 		}, p)
 		if err != nil {
 			return err
@@ -45,6 +46,21 @@ func (j *job) startPools() error {
 		j.report.Running()
 	}
 	return nil
+}
+
+// parallelism is the number of workers that the user wants for each environment,
+// 0 for the pool's own choice. Beam's clients send sdk_worker_parallelism=1 when
+// the user said nothing; who wants just one says --experiments=sdk_workers=1.
+func (j *job) parallelism() int {
+	if v, ok := j.opts.Experiment("sdk_workers"); ok {
+		if n, err := strconv.Atoi(v); err == nil && n > 0 {
+			return n
+		}
+	}
+	if n := j.opts.WorkerParallelism(); n > 1 {
+		return n
+	}
+	return 0
 }
 
 // WorkerUp gives a worker its number.

@@ -119,9 +119,16 @@ func (s *server) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_ = s.jobs.Close(ctx) // what does not end in time ends with the process
-	s.grpc.Stop()
+	stopGracefully(s.grpc)
 	s.harnesses.Close()
 	s.cleanUp()
+}
+
+// stopGracefully lets clients read their last messages, for a short time.
+func stopGracefully(g *grpc.Server) {
+	t := time.AfterFunc(2*time.Second, g.Stop)
+	defer t.Stop()
+	g.GracefulStop()
 }
 
 func dataDir(dir string) (string, func(), error) {
