@@ -33,6 +33,7 @@ func New(spec Spec) (*Engine, error) {
 func (o Options) withDefaults() Options {
 	def(&o.TargetBundle, 300*time.Millisecond)
 	def(&o.BusyLimit, 0.7)
+	o.BusyLimit = min(o.BusyLimit, 0.99)
 	def(&o.MaxBundleElements, math.MaxInt)
 	def(&o.MaxBundleBytes, math.MaxInt)
 	return o
@@ -146,7 +147,7 @@ func (e *Engine) begin() {
 	for _, p := range e.pools {
 		for _, st := range p.stages {
 			for len(st.lanes) < len(p.workers) {
-				st.lanes = append(st.lanes, lane{})
+				st.lanes = append(st.lanes, newLane())
 			}
 		}
 		for _, w := range p.workers {

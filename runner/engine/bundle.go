@@ -64,7 +64,7 @@ type room struct{ want, limit amount }
 // form takes work of a lane's shards: the first one and those that may share a
 // bundle with it.
 func (e *Engine) form(st *stage, l *lane, r room) *bundle {
-	b := &bundle{stage: st}
+	b := &bundle{stage: st, work: make([]ShardWork, 0, min(len(l.shards), 64))}
 	left := e.spare[:0]
 	for _, i := range l.shards {
 		switch {
@@ -77,6 +77,7 @@ func (e *Engine) form(st *stage, l *lane, r room) *bundle {
 		}
 	}
 	l.shards, e.spare = append(l.shards[:0], left...), left
+	l.deferred, l.since = never, e.now
 	for i := range b.work {
 		e.refresh(st, b.work[i].Shard)
 	}

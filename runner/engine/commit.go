@@ -106,7 +106,10 @@ func (e *Engine) takeBack(st *stage, residuals []ShardBlocks) {
 
 // consume releases the bundle's input.
 func (e *Engine) consume(b *bundle) []BlockID {
-	var consumed []BlockID
+	if b.size.blocks == 0 {
+		return nil
+	}
+	consumed := make([]BlockID, 0, b.size.blocks)
 	for i := range b.work {
 		for k := range b.work[i].Blocks {
 			consumed = e.release(b.stage, &b.work[i].Blocks[k].Block, consumed)
@@ -129,11 +132,8 @@ func (e *Engine) setTimes(st *stage, all []ShardTimes) {
 	}
 }
 
-// without takes b out; it is the first, if nothing is broken.
+// without takes b out.
 func without(order []*bundle, b *bundle) []*bundle {
-	if order[0] == b {
-		return order[1:]
-	}
 	return slices.DeleteFunc(order, func(o *bundle) bool { return o == b })
 }
 
@@ -150,9 +150,7 @@ func (e *Engine) leave(b *bundle) {
 	for i := range b.work {
 		s := b.work[i].Shard
 		sh := &st.shards[s]
-		if sh.order = without(sh.order, b); len(sh.order) == 0 {
-			sh.order = nil
-		}
+		sh.order = without(sh.order, b)
 		if e.state == Draining && st.reads() {
 			e.endShard(st, s)
 		}

@@ -11,7 +11,7 @@ import (
 // settleIn gives a new worker its share of the homes.
 func (e *Engine) settleIn(st *stage, w *worker) {
 	for len(st.lanes) < len(st.pool.workers) {
-		st.lanes = append(st.lanes, lane{})
+		st.lanes = append(st.lanes, newLane())
 	}
 	if !st.Exclusive {
 		return
@@ -77,22 +77,23 @@ func (p *pool) leastOf(counts []int) int {
 	return least
 }
 
-// worthMoving is how much work must wait at a full worker before an idle one
-// takes shards over, and with them the cost of caches that are cold.
+// worthMoving is how much work must wait at a full worker, or how long work must
+// have waited, before another takes shards over, and with them the cost of
+// caches that are cold.
 const worthMoving = 50 * time.Millisecond
 
-// steal moves half of the ready shards of the fullest worker to an idle one.
+// steal moves half of the ready shards of the fullest worker to one that has a
+// free slot and nothing to do for the stage: a worker that is slow, or busy with
+// something long, must not keep other shards waiting.
 func (e *Engine) steal(st *stage) *worker {
 	if !st.Exclusive {
 		return nil
 	}
-	thief := st.pool.freest(e.now, func(w *worker) bool {
-		return len(w.running) == 0 && len(st.lanes[w.pos].shards) == 0
-	})
+	thief := st.pool.freest(e.now, func(w *worker) bool { return len(st.lanes[w.pos].shards) == 0 })
 	if thief == nil {
 		return nil
 	}
-	from := st.fullest()
+	from := e.fullest(st)
 	if from < 0 {
 		return nil
 	}
@@ -105,21 +106,37 @@ func (e *Engine) steal(st *stage) *worker {
 
 // fullest is the position of the worker without a free slot that has most
 // ready work of the stage, if it is worth moving, or -1.
-func (st *stage) fullest() int {
-	fullest, most := -1, 0
+func (e *Engine) fullest(st *stage) int {
+	fullest, most := -1, time.Duration(0)
 	for pos, w := range st.pool.workers {
-		if w == nil || w.free() > 0 {
+		if w == nil || w.free() > 0 || len(st.lanes[pos].shards) == 0 {
 			continue
 		}
-		elements := 0
-		for _, i := range st.lanes[pos].shards {
-			elements += st.shards[i].queue.elements
-		}
-		if elements > most && st.cost.expected(elements) >= worthMoving {
-			fullest, most = pos, elements
+		if work := st.workAt(pos); work > most && e.worthMoving(&st.lanes[pos], work) {
+			fullest, most = pos, work
 		}
 	}
 	return fullest
+}
+
+// workAt is the time that the ready work of a lane should take.
+func (st *stage) workAt(pos int) time.Duration {
+	elements := 0
+	for _, i := range st.lanes[pos].shards {
+		elements += st.shards[i].queue.elements
+	}
+	return max(st.cost.expected(elements), 1)
+}
+
+func (e *Engine) worthMoving(l *lane, work time.Duration) bool {
+	if work >= worthMoving {
+		return true
+	}
+	due := l.since + instant(worthMoving)
+	if due > e.now {
+		e.wakeAt(due)
+	}
+	return due <= e.now
 }
 
 // move gives a shard a new home, and its place in the lane there.
@@ -131,8 +148,7 @@ func (e *Engine) move(st *stage, i, to int) {
 	}
 	sh.home = to
 	if sh.listed {
-		l := st.lane(i)
-		l.shards = append(l.shards, i)
+		st.lane(i).add(i, e.now)
 	}
 }
 

@@ -30,6 +30,8 @@ type worker struct {
 	// busy is the decaying share of time with a bundle in flight, as of seen.
 	busy float64
 	seen instant
+	// idleSince is when the last bundle ended.
+	idleSince instant
 	// served grows by the time that one bundle had of the worker, had it run all
 	// along: with n in flight, at a n-th of the clock's speed.
 	served instant
@@ -67,15 +69,9 @@ func (w *worker) end(b *bundle, now instant) {
 	if i := slices.Index(w.running, b); i >= 0 {
 		w.running = slices.Delete(w.running, i, i+1)
 	}
-}
-
-// falls is when an idle worker's busy share comes down to limit.
-func (w *worker) falls(limit float64) instant {
-	if limit <= 0 || w.busy <= limit {
-		return w.seen
+	if len(w.running) == 0 {
+		w.idleSince = now
 	}
-	wait := instant(float64(busyMemory) * math.Log(w.busy/limit))
-	return w.seen + max(wait, shortestWait)
 }
 
 // shortestWait keeps the clock's ticks from being finer than clocks are.

@@ -48,8 +48,7 @@ func (e *Engine) list(st *stage, i int) {
 	}
 	sh.listed = true
 	e.silence(st, i)
-	l := st.lane(i)
-	l.shards = append(l.shards, i)
+	st.lane(i).add(i, e.now)
 	e.wakeStage(st)
 }
 

@@ -43,7 +43,6 @@ func (p *pool) oldest(byRank []*stage) *stage {
 func (e *Engine) startStage(st *stage) bool {
 	if st.idle() {
 		st.pool.ready.clear(st.rank)
-		st.deferred = never
 		return false
 	}
 	b, w := e.next(st)
@@ -53,7 +52,6 @@ func (e *Engine) startStage(st *stage) bool {
 	e.start(b, w)
 	st.pool.picks++
 	st.since = st.pool.picks
-	st.deferred = never
 	return true
 }
 
@@ -112,26 +110,32 @@ func (e *Engine) room(st *stage) room {
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 
-// suits tells whether the worker should take a bundle of the stage now.
+// suits tells whether the worker should take a bundle of the stage now. A small
+// bundle may have to wait a little, for more to come.
 func (e *Engine) suits(st *stage, w *worker) bool {
 	l := st.laneAt(w)
 	if len(l.shards) == 0 {
 		return false
 	}
-	if w.wide || e.worthwhile(st, l) || !e.crowded(w) {
+	if w.wide || e.worthwhile(st, l) {
 		return true
 	}
-	if st.deferred == never {
-		st.deferred = e.now
-	}
-	give := st.deferred + instant(longestWait*st.cost.fixed)
-	if e.now >= give {
+	longest := longestWait * st.cost.fixed
+	wait := instant(e.crowding(w) * longest)
+	if wait <= 0 {
 		return true
 	}
-	e.wakeAt(give)
+	if l.deferred == never {
+		l.deferred = e.now
+	}
+	start := l.deferred + wait
 	if len(w.running) == 0 {
-		e.wakeAt(w.falls(e.BusyLimit))
+		start = min(max(l.deferred, w.idleSince)+wait, l.deferred+instant(2*longest))
 	}
+	if e.now >= start {
+		return true
+	}
+	e.wakeAt(max(start, e.now+shortestWait))
 	return false
 }
 
@@ -139,12 +143,25 @@ func (e *Engine) suits(st *stage, w *worker) bool {
 // then it costs less than a tenth of the worker's time.
 const longestWait = 10
 
-// crowded tells whether small bundles would keep the worker from better work.
-func (e *Engine) crowded(w *worker) bool {
-	if !e.Streaming {
-		return len(w.running) > 0
+// crowding tells how much a small bundle would keep the worker from better
+// work, from 0 (start at once) to 1 (wait as long as may be).
+//
+// An idle worker that is busy for less than BusyLimit of the time takes all at
+// once; above that the wait grows with the square of the excess, so that close
+// to the limit it is too short to be felt, and a worker with far too many
+// small bundles settles a few per cent above it.
+func (e *Engine) crowding(w *worker) float64 {
+	if len(w.running) > 0 {
+		if !e.Streaming || w.busy > e.BusyLimit/2 {
+			return 1 // wait for the one in flight
+		}
+		return 0
 	}
-	return w.busy > e.BusyLimit
+	if !e.Streaming || w.busy <= e.BusyLimit {
+		return 0
+	}
+	excess := (w.busy - e.BusyLimit) / (1 - e.BusyLimit)
+	return excess * excess
 }
 
 // worthwhile tells whether the bundle that a lane would give is not small.

@@ -241,6 +241,9 @@ func (s *sim) start(r Bundle) {
 func (s *sim) checkStart(b *simBundle) {
 	st := s.plan.stages[b.Stage]
 	s.checkWorker(b)
+	if want := s.draining && (st.spec.Splittable || st.spec.Role == Source); b.Drain != want {
+		s.failf("bundle of %s with drain %v", st.spec.Name, b.Drain)
+	}
 	s.checkCaps(b)
 	if b.Attempt > 0 {
 		s.checkRetry(b)
@@ -328,7 +331,7 @@ func (s *sim) checkGiven(b *simBundle, shard int, block Block) {
 		s.failf("I1: block %d is given to %s before its commit, or again", block.ID, st.spec.Name)
 		return
 	}
-	if b.Now.Before(block.NotBefore) || b.Now.Before(s.blocks[block.ID].meta.NotBefore) {
+	if !s.draining && b.Now.Before(s.blocks[block.ID].meta.NotBefore) {
 		s.failf("rest: %s gets block %d too early", st.spec.Name, block.ID)
 	}
 	if hold < b.Watermark {
@@ -385,7 +388,7 @@ func (s *sim) holdOfState(stage int) beam.EventTime {
 		for _, e := range state.kept {
 			least = min(least, e.time)
 		}
-		if st.batches == nil || len(st.batches[shard]) == state.batch {
+		if s.draining || st.batches == nil || len(st.batches[shard]) == state.batch {
 			continue
 		}
 		watermark := beam.MinEventTime
@@ -399,8 +402,15 @@ func (s *sim) holdOfState(stage int) beam.EventTime {
 
 // checkEnd checks that nothing is left.
 func (s *sim) checkEnd() {
-	if s.state != Done {
+	if want := map[bool]State{false: Done, true: Drained}[s.draining]; s.state != want {
 		s.failf("ends as %v", s.state)
+	}
+	for i, st := range s.plan.stages {
+		for shard := range st.batches {
+			if n := s.states[i][shard].batch; n < len(st.batches[shard]) && !s.draining {
+				s.failf("%s ends after %d of %d batches", st.spec.Name, n, len(st.batches[shard]))
+			}
+		}
 	}
 	for i, p := range s.pending {
 		if len(p) > 0 {

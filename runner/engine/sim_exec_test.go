@@ -152,7 +152,7 @@ func (x *execution) expand(w ShardWork) {
 	for _, e := range x.elems(w) {
 		from, to := e.restriction()
 		stop := to
-		if x.rng.IntN(4) == 0 {
+		if x.rng.IntN(4) == 0 && !x.b.Drain {
 			stop = from + x.rng.IntN(to-from+1)
 		}
 		for at := from; at < stop; at++ {

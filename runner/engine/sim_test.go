@@ -68,6 +68,7 @@ func simulate(seed uint64, broken mutation) error {
 	if s.run(); s.err != nil {
 		return s.err
 	}
+	s.cutBatches() // those that a drain has left unread
 	want := plan.model()
 	for i, st := range plan.stages {
 		if d := diff(s.sinks[i], want[i]); st.kind == simSink && d != "" {
@@ -110,6 +111,8 @@ type sim struct {
 	input     []beam.EventTime
 	output    [][]beam.EventTime // of the step before
 	faults    int                // left
+	draining  bool
+	drains    bool // at some time
 	seq       CommitSeq
 	durable   CommitSeq
 }
@@ -160,7 +163,8 @@ func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
 		blocks: map[BlockID]*simBlock{}, gates: map[simGate]GateID{}, named: map[simGate]bool{},
 		sinks: map[int][]elem{}, outbox: map[[2]int]*Entry{}, entries: map[[2]int]int64{},
 		order: map[simOrder]int{}, after: map[simArrival]CommitSeq{}, workers: map[[2]int]bool{},
-		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, faults: rng.IntN(12)}
+		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, faults: rng.IntN(12),
+		drains: rng.IntN(5) == 0}
 	s.pending = make([][]simPending, len(plan.stages))
 	for _, st := range plan.stages {
 		var states []*simState
@@ -217,6 +221,7 @@ func (s *sim) next() {
 	may(3, len(s.asked) > 0, s.answer)
 	may(3, s.writable() != nil, s.write)
 	may(2, s.durable < s.seq, s.sync)
+	may(1, s.drains && s.rng.IntN(20) == 0, s.drain)
 	may(1, len(s.old) > 0 && s.rng.IntN(10) == 0, s.lateAnswer)
 	switch {
 	case len(can) == 0 && s.wake.IsZero():
@@ -251,6 +256,19 @@ func (s *sim) finish() {
 	x := s.execute(b)
 	s.finished[b.ID], s.done[b.ID] = x, b
 	s.step(Event{BundleDone: &BundleDone{Bundle: b.ID, Outcome: x.out}})
+}
+
+func (s *sim) drain() {
+	s.drains, s.draining = false, true
+	s.step(Event{Drain: true})
+}
+
+func (s *sim) cutBatches() {
+	for i, st := range s.plan.stages {
+		for shard := range st.batches {
+			st.batches[shard] = st.batches[shard][:s.states[i][shard].batch]
+		}
+	}
 }
 
 func (s *sim) breakBundle() {

@@ -43,6 +43,7 @@ func (e *Engine) formEntry(st *stage, i int) {
 	sh.outbox = &outbox{n: sh.entries, blocks: e.takeEntry(st, sh)}
 	e.entries++
 	entry := &Entry{Stage: st.index, Shard: i, N: sh.outbox.n, After: e.nextSeq()}
+	entry.Blocks = make([]BlockID, 0, len(sh.outbox.blocks))
 	for k := range sh.outbox.blocks {
 		entry.Blocks = append(entry.Blocks, sh.outbox.blocks[k].ID)
 	}
@@ -84,7 +85,8 @@ func (e *Engine) entryWritten(ev EntryWritten) {
 	if sh.outbox == nil || sh.outbox.n != ev.N {
 		return
 	}
-	c := Commit{Seq: e.nextSeq(), Stage: st.index, Freed: &ev}
+	c := Commit{Seq: e.nextSeq(), Stage: st.index, Freed: &ev,
+		Consumed: make([]BlockID, 0, len(sh.outbox.blocks))}
 	for k := range sh.outbox.blocks {
 		c.Consumed = e.release(st, &sh.outbox.blocks[k], c.Consumed)
 	}

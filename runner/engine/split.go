@@ -14,6 +14,8 @@ type splitAsked struct {
 	// next is the earliest time for another plain split, nextCheckpoint the time
 	// of the next checkpoint; 0 before the first.
 	next, nextCheckpoint instant
+	// refused counts plain splits that were.
+	refused int
 }
 
 // leastAge is how long a bundle must have run to be split.
@@ -82,7 +84,7 @@ func (e *Engine) checkpointDue(b *bundle) bool {
 // for a split to be worth its cost.
 func (e *Engine) splitDue(b *bundle) bool {
 	st := b.stage
-	if !st.Splittable || st.Exclusive {
+	if !st.Splittable || st.Exclusive || b.size.elements == 0 {
 		return false
 	}
 	least := max(instant(leastAge), instant(2*st.cost.fixed))
@@ -96,7 +98,7 @@ func (e *Engine) splitDue(b *bundle) bool {
 		e.wakeAt(end)
 		return false // it is about to end, if all goes as expected
 	}
-	b.asked.next = e.now + least
+	b.asked.next = e.now + least<<min(b.asked.refused, 10)
 	return true
 }
 
@@ -109,6 +111,7 @@ func (e *Engine) splitDone(ev *SplitDone) {
 	}
 	b.asked.waiting = false
 	if !ev.Accepted {
+		b.asked.refused++
 		return
 	}
 	if err := b.checkSplit(ev); err != nil {

@@ -40,9 +40,8 @@ type backlog struct {
 	// and residuals whose place in the order is taken. later wait for their time.
 	again, later []*bundle
 	// since is the pool's pick count when the stage last started a bundle or got
-	// ready; deferred is when it first held back a small bundle, never if not.
-	since    int
-	deferred instant
+	// ready.
+	since int
 	// queued counts what is in shard queues, apart counts blocks that wait for
 	// gates or the clock, running counts bundles in flight.
 	queued, apart amount
@@ -74,7 +73,21 @@ func (a *amount) sub(p *entry) {
 }
 
 // lane lists ready shards, longest ready first.
-type lane struct{ shards []int }
+type lane struct {
+	shards []int
+	// deferred is when a small bundle was first held back, never if none is; since
+	// is when the lane last gave a bundle, or got its first shard.
+	deferred, since instant
+}
+
+func (l *lane) add(shard int, now instant) {
+	if len(l.shards) == 0 {
+		l.since = now
+	}
+	l.shards = append(l.shards, shard)
+}
+
+func newLane() lane { return lane{deferred: never} }
 
 // shard is a slice of a stage's key space.
 type shard struct {
@@ -110,9 +123,8 @@ func newStage(index int, spec StageSpec) *stage {
 			st.shards[i].nextClock = 0
 		}
 	}
-	st.deferred = never
 	st.progress = newProgress(spec)
-	st.lanes = make([]lane, 1)
+	st.lanes = []lane{newLane()}
 	return st
 }
 

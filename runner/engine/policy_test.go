@@ -1,0 +1,358 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"fresnel/internal/beam"
+)
+
+// workshop plays harnesses in virtual time, to see how bundling behaves: each
+// worker is one interpreter that its bundles share, a bundle costs fixed work
+// whatever is in it, and its response comes some time after its work is done.
+type workshop struct {
+	engine  *Engine
+	now     time.Duration
+	wake    time.Duration // 0 for none
+	running []*job
+	state   State
+
+	fixed, response time.Duration
+	// element is the work of one, by stage; waits tells whether it is waiting
+	// rather than computing.
+	element map[int]time.Duration
+	waits   bool
+	// emit tells what a bundle leaves; arrivals come from outside, through a source
+	// that never ends.
+	emit     func(b Bundle) Outcome
+	lastID   BlockID
+	born     map[BlockID]time.Duration
+	busy     map[int]time.Duration
+	bundles  []Bundle
+	latency  []time.Duration
+	splits   int
+	accepted func(Bundle) *SplitDone
+}
+
+// job is a bundle at work.
+type job struct {
+	Bundle
+	left  time.Duration // of its work
+	done  time.Duration // when the response comes, once the work is done
+	began time.Duration
+}
+
+var workshopStart = time.Unix(0, 0)
+
+func newWorkshop(t *testing.T, spec Spec) *workshop {
+	t.Helper()
+	e, err := New(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &workshop{engine: e, fixed: 2 * time.Millisecond, response: 1600 * time.Microsecond,
+		element: map[int]time.Duration{}, born: map[BlockID]time.Duration{}, busy: map[int]time.Duration{}}
+}
+
+func (w *workshop) step(ev Event) {
+	ev.Now = workshopStart.Add(w.now)
+	r := w.engine.Step(ev)
+	w.state, w.wake = r.State, 0
+	if !r.Wake.IsZero() {
+		w.wake = r.Wake.Sub(workshopStart)
+	}
+	for _, b := range r.Start {
+		if w.engine.stages[b.Stage].Role == Source {
+			continue // the test answers it
+		}
+		w.bundles = append(w.bundles, b)
+		w.running = append(w.running, &job{Bundle: b, began: w.now,
+			left: w.fixed + time.Duration(elements(b))*w.element[b.Stage]})
+	}
+	for _, s := range r.Splits {
+		w.splits++
+		if w.accepted != nil {
+			w.split(s.Bundle)
+		}
+	}
+}
+
+func (w *workshop) split(id BundleID) {
+	for _, j := range w.running {
+		if j.ID == id {
+			if ev := w.accepted(j.Bundle); ev != nil {
+				w.step(Event{SplitDone: ev})
+			}
+			return
+		}
+	}
+}
+
+func elements(b Bundle) int {
+	n := 0
+	for _, s := range b.Work {
+		for _, in := range s.Blocks {
+			n += in.Block.Count
+		}
+	}
+	return n
+}
+
+// block makes a block that was born now.
+func (w *workshop) block(n int) Block {
+	w.lastID++
+	w.born[w.lastID] = w.now
+	return Block{ID: w.lastID, Count: n, Bytes: 100 * n, MinTime: 0, Hold: 0}
+}
+
+// arrive has the source's running bundle bring blocks, one for each shard given.
+func (w *workshop) arrive(edge int, blocks map[int]int) {
+	var out Outcome
+	for shard := range 1024 {
+		if n := blocks[shard]; n > 0 {
+			out.Outputs = append(out.Outputs, Output{Edge: edge, Shard: shard, Block: w.block(n)})
+		}
+	}
+	out.Sources = []SourceProgress{{Output: -1, Watermark: beam.MinEventTime}}
+	for id, b := range w.engine.bundles {
+		if b.stage.Role == Source {
+			w.step(Event{BundleDone: &BundleDone{Bundle: id, Outcome: out}})
+			return
+		}
+	}
+}
+
+// until lets the workers work until a time.
+func (w *workshop) until(end time.Duration) {
+	for w.now < end {
+		next := w.nextEvent(end)
+		w.work(next - w.now)
+		w.now = next
+		w.finish()
+		if w.wake > 0 && w.wake <= w.now {
+			w.step(Event{})
+		}
+	}
+}
+
+func (w *workshop) share(j *job) time.Duration {
+	if w.waits {
+		return 1
+	}
+	n := time.Duration(0)
+	for _, o := range w.running {
+		if o.Worker == j.Worker && o.left > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *workshop) nextEvent(end time.Duration) time.Duration {
+	next := end
+	if w.wake > w.now {
+		next = min(next, w.wake)
+	}
+	for _, j := range w.running {
+		if j.left > 0 {
+			next = min(next, w.now+j.left*w.share(j))
+		} else {
+			next = min(next, j.done)
+		}
+	}
+	return max(next, w.now+1)
+}
+
+func (w *workshop) work(dt time.Duration) {
+	shares := make([]time.Duration, len(w.running))
+	seen := map[int]bool{}
+	for i, j := range w.running {
+		shares[i] = w.share(j)
+		seen[j.Worker] = true
+	}
+	for id := range seen {
+		w.busy[id] += dt
+	}
+	for i, j := range w.running {
+		if j.left <= 0 {
+			continue
+		}
+		if j.left -= dt / shares[i]; j.left <= time.Duration(len(w.running)) {
+			j.left, j.done = 0, w.now+dt+w.response
+		}
+	}
+}
+
+func (w *workshop) finish() {
+	for _, j := range slices.Clone(w.running) {
+		if j.left > 0 || j.done > w.now {
+			continue
+		}
+		w.running = slices.DeleteFunc(w.running, func(o *job) bool { return o == j })
+		var out Outcome
+		if w.emit != nil {
+			out = w.emit(j.Bundle)
+		}
+		if len(out.Outputs) == 0 {
+			w.arrived(j.Bundle)
+		}
+		out.Elapsed = w.now - j.began
+		w.step(Event{BundleDone: &BundleDone{Bundle: j.ID, Outcome: out}})
+	}
+}
+
+// arrived notes the latency of what has come to its end.
+func (w *workshop) arrived(b Bundle) {
+	for _, s := range b.Work {
+		for _, in := range s.Blocks {
+			for range in.Block.Count {
+				w.latency = append(w.latency, w.now-w.born[in.Block.ID])
+			}
+		}
+	}
+}
+
+func (w *workshop) percentile(p int) time.Duration {
+	slices.Sort(w.latency)
+	return w.latency[(len(w.latency)-1)*p/100]
+}
+
+// oneStage is a source that a test feeds and a harness stage.
+func oneStage(exclusive, streaming bool, shards, slots int) Spec {
+	return Spec{
+		Pools: []PoolSpec{{Name: "go", Native: true, Slots: 2}, {Name: "py", Slots: slots}},
+		Stages: []StageSpec{
+			{Name: "read", Role: Source, Shards: 1, Outputs: 1},
+			{Name: "map", Pool: 1, Shards: shards, Exclusive: exclusive, Outputs: 1, Splittable: true},
+		},
+		Edges:   []EdgeSpec{{From: 0, To: 1}},
+		Options: Options{Streaming: streaming, TargetBundle: 300 * time.Millisecond},
+	}
+}
+
+func (w *workshop) up(workers ...int) {
+	w.step(Event{})
+	for _, id := range workers {
+		w.step(Event{WorkerUp: &WorkerUp{Pool: 1, Worker: id}})
+	}
+}
+
+// trickle feeds n elements a second for d, dealt to shards in turn.
+func (w *workshop) trickle(perSecond int, d time.Duration, shards int) {
+	gap := time.Second / time.Duration(perSecond)
+	for i := range int(d / gap) {
+		w.arrive(0, map[int]int{i * 7 % shards: 1})
+		w.until(w.now + gap)
+	}
+}
+
+func TestTrickleLeavesAtOnce(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		w := newWorkshop(t, oneStage(exclusive, true, 16, 2))
+		w.up(1)
+		w.trickle(100, 2*time.Second, 16)
+		if p := w.percentile(99); p > 4*time.Millisecond {
+			t.Errorf("at 100/s p99 is %v, a bundle takes 3.6 ms", p)
+		}
+	}
+}
+
+func TestTrickleLeavesTheWorkerRoom(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		w := newWorkshop(t, oneStage(exclusive, true, 16, 2))
+		w.element[1] = 5 * time.Microsecond
+		w.up(1)
+		w.trickle(1000, 5*time.Second, 16)
+		busy := float64(w.busy[1]) / float64(w.now)
+		t.Logf("exclusive %v: busy %.0f %%, %d bundles, p50 %v, p99 %v", exclusive, 100*busy, len(w.bundles),
+			w.percentile(50), w.percentile(99))
+		if busy > 0.8 {
+			t.Errorf("at 1000/s the worker is busy %.0f %% of the time", 100*busy)
+		}
+		if p := w.percentile(99); p > 12*time.Millisecond {
+			t.Errorf("at 1000/s p99 is %v", p)
+		}
+	}
+}
+
+// TestBatchSizes: a million elements go in few bundles of about the target time,
+// shared fairly between the workers.
+func TestBatchSizes(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		w := newWorkshop(t, oneStage(exclusive, false, 32, 2))
+		w.element[1] = 3 * time.Microsecond
+		w.up(1, 2)
+		for range 32 {
+			blocks := map[int]int{}
+			for shard := range 32 {
+				blocks[shard] = 1000
+			}
+			w.arrive(0, blocks)
+		}
+		w.until(10 * time.Second)
+		all := 0
+		for _, b := range w.bundles {
+			all += elements(b)
+		}
+		end := w.percentile(100)
+		t.Logf("exclusive %v: %d elements in %d bundles, busy %v, all done after %v", exclusive, all,
+			len(w.bundles), w.busy, end)
+		if all != 32*32*1000 || len(w.bundles) > 60 {
+			t.Errorf("%d bundles for %d elements", len(w.bundles), all)
+		}
+		if ideal := 32 * 32 * 1000 * 3 * time.Microsecond / 2; end > ideal*11/10+20*time.Millisecond {
+			t.Errorf("done after %v, the work is %v for each worker", end, ideal)
+		}
+	}
+}
+
+// twoStages has a Reshuffle between two harness stages; the second one may own
+// state.
+func twoStages(exclusive, streaming bool) Spec {
+	s := oneStage(false, streaming, 16, 2)
+	s.Stages = append(s.Stages, StageSpec{Name: "second", Pool: 1, Shards: 16, Exclusive: exclusive})
+	s.Edges = append(s.Edges, EdgeSpec{From: 1, To: 2})
+	return s
+}
+
+// passOn has the first stage emit a block for each of its own, dealt in turn.
+func (w *workshop) passOn(b Bundle) Outcome {
+	var out Outcome
+	if b.Stage != 1 {
+		return out
+	}
+	for _, s := range b.Work {
+		for _, in := range s.Blocks {
+			block := w.block(in.Block.Count)
+			w.born[block.ID] = w.born[in.Block.ID]
+			out.Outputs = append(out.Outputs, Output{Edge: 1, Shard: int(block.ID) % 16, Block: block})
+		}
+	}
+	return out
+}
+
+func TestTrickleThroughTwoStages(t *testing.T) {
+	for _, c := range []struct {
+		perSecond int
+		workers   []int
+		p50, p99  time.Duration
+	}{
+		{100, []int{1}, 8 * time.Millisecond, 12 * time.Millisecond},
+		{500, []int{1}, 14 * time.Millisecond, 30 * time.Millisecond},
+		{5000, []int{1, 2}, 14 * time.Millisecond, 30 * time.Millisecond},
+	} {
+		for _, exclusive := range []bool{false, true} {
+			w := newWorkshop(t, twoStages(exclusive, true))
+			w.element[1], w.element[2] = 5*time.Microsecond, 20*time.Microsecond
+			w.emit = w.passOn
+			w.up(c.workers...)
+			w.trickle(c.perSecond, 3*time.Second, 16)
+			t.Logf("%d/s, exclusive %v: p50 %v, p99 %v, %d bundles, busy %v", c.perSecond, exclusive,
+				w.percentile(50), w.percentile(99), len(w.bundles), w.busy)
+			if w.percentile(50) > c.p50 || w.percentile(99) > c.p99 {
+				t.Errorf("%d/s, exclusive %v: p50 %v, p99 %v", c.perSecond, exclusive, w.percentile(50), w.percentile(99))
+			}
+		}
+	}
+}
