@@ -99,7 +99,7 @@ func (g *graph) lift(n *node) {
 	g.step(n, "/Precombine", urnPrecombine, input, lifted)
 	g.groupStep(n, lifted, grouped)
 	g.step(n, "/Merge", urnMergeAccumulators, grouped, merged)
-	g.step(n, "/ExtractOutputs", urnExtractOutputs, merged, g.output(n))
+	g.step(n, "/ExtractOutputs", urnExtractOutputs, merged, n.output())
 }
 
 func (g *graph) groupAndCombine(n *node) {
@@ -108,15 +108,7 @@ func (g *graph) groupAndCombine(n *node) {
 	value := g.coders.canonical(g.coders.component(g.coderOf(input), 1))
 	grouped := g.collection(n.id+"/Grouped", input, g.coders.kv(key, g.coders.iterable(value)))
 	g.groupStep(n, input, grouped)
-	g.step(n, "/Combine", urnCombineGrouped, grouped, g.output(n))
-}
-
-// output is the one output of a node that has one.
-func (g *graph) output(n *node) string {
-	for _, coll := range n.outputs {
-		return coll
-	}
-	return ""
+	g.step(n, "/Combine", urnCombineGrouped, grouped, n.output())
 }
 
 func (g *graph) step(n *node, suffix, urn, input, output string) {
@@ -149,7 +141,7 @@ func compact(g *graph) error {
 // mergerOf is the node that merges what a group makes, if it is the only one
 // that reads it.
 func (g *graph) mergerOf(s *stage) *node {
-	readers := g.readers[g.output(s.nodes[0])]
+	readers := g.readers[s.nodes[0].output()]
 	if len(readers) != 1 || readers[0].node.urn != urnMergeAccumulators || readers[0].node.kind != harnessNode {
 		return nil
 	}

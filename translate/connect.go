@@ -127,7 +127,7 @@ func (g *graph) wireOf(s *stage, coll string, origins []origin) (wire, windowed 
 	wire = g.coders.wire(g.coderOf(coll))
 	if s.kind == Rewindow {
 		// It hands on the bytes: as its own readers declare them.
-		wire = g.coders.wire(g.coderOf(g.output(s.nodes[0])))
+		wire = g.coders.wire(g.coderOf(s.nodes[0].output()))
 	}
 	if fixed := fixedCoder(origins); fixed != "" && s.kind != Group {
 		wire = fixed

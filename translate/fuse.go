@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -92,7 +91,7 @@ func (f *fusion) native(n *node) {
 
 func (f *fusion) decode(n *node) {
 	input := n.mainInput()
-	s := f.begin(&stage{kind: Harness, env: n.env, input: input, reads: f.output(n), above: f.stagesOf(input)})
+	s := f.begin(&stage{kind: Harness, env: n.env, input: input, reads: n.output(), above: f.stagesOf(input)})
 	n.stage = s
 }
 
@@ -197,7 +196,7 @@ func (g *graph) sameWindows(a, b string) bool {
 func (f *fusion) flatten(n *node) {
 	var s *stage
 	inputs, twice := map[string]string{}, map[string]bool{}
-	for _, local := range slices.Sorted(maps.Keys(n.inputs)) {
+	for _, local := range sortedKeys(n.inputs) {
 		coll := f.base(n.inputs[local])
 		p := f.producer[coll]
 		if p.stage == nil || p.stage.kind != Harness || s != nil && p.stage != s || twice[coll] {
@@ -205,7 +204,7 @@ func (f *fusion) flatten(n *node) {
 		}
 		s, inputs[local], twice[coll] = p.stage, coll, true
 	}
-	if len(inputs) > 1 && f.readOn(f.output(n), s.env) {
+	if len(inputs) > 1 && f.readOn(n.output(), s.env) {
 		n.inputs = inputs
 		s.put(n)
 	}
@@ -222,7 +221,7 @@ func (g *graph) readOn(coll, env string) bool {
 			case seen[r.node]:
 			case r.node.kind == viaNode && r.node.routing == Keep, r.node.kind == flattenNode:
 				seen[r.node] = true
-				todo = append(todo, g.output(r.node))
+				todo = append(todo, r.node.output())
 			case r.node.kind == harnessNode && !r.node.begins && r.node.env == env && !r.node.isSide(r.local):
 				return true
 			}
@@ -239,8 +238,7 @@ func (g *graph) base(coll string) string {
 		case n.kind == viaNode && n.routing == Keep:
 			coll = n.mainInput()
 		case n.kind == flattenNode && n.stage == nil && len(n.inputs) == 1:
-			for _, coll = range n.inputs {
-			}
+			coll = only(n.inputs)
 		default:
 			return coll
 		}
@@ -264,7 +262,7 @@ func (g *graph) stagesOf(coll string) []*stage {
 			}
 			continue
 		}
-		for _, local := range slices.Sorted(maps.Keys(n.inputs)) {
+		for _, local := range sortedKeys(n.inputs) {
 			todo = append(todo, n.inputs[local])
 		}
 	}
@@ -312,7 +310,7 @@ func (g *graph) origins(coll string) []origin {
 		return []origin{{node: n, coll: coll}}
 	}
 	var all []origin
-	for _, local := range slices.Sorted(maps.Keys(n.inputs)) {
+	for _, local := range sortedKeys(n.inputs) {
 		for _, o := range g.origins(n.inputs[local]) {
 			if n.kind == viaNode && n.routing != Keep {
 				o.routing = n.routing

@@ -89,6 +89,20 @@ func (n *node) stateful() bool {
 		n.pardo.GetOnWindowExpirationTimerFamilySpec() != ""
 }
 
+func sortedKeys(m map[string]string) []string   { return slices.Sorted(maps.Keys(m)) }
+func sortedValues(m map[string]string) []string { return slices.Sorted(maps.Values(m)) }
+
+// only is the value of a map that has one.
+func only(m map[string]string) string {
+	for _, v := range m {
+		return v
+	}
+	return ""
+}
+
+// output is the one output of a node that has one.
+func (n *node) output() string { return only(n.outputs) }
+
 // reader is one input of a node.
 type reader struct {
 	node  *node
@@ -155,7 +169,7 @@ func (g *graph) windowCoder(coll string) string {
 func link(g *graph) error {
 	g.producer = make(map[string]*node, len(g.colls))
 	for _, n := range g.nodes {
-		for _, local := range slices.Sorted(maps.Keys(n.outputs)) {
+		for _, local := range sortedKeys(n.outputs) {
 			coll := n.outputs[local]
 			if other := g.producer[coll]; other != nil {
 				return invalid(n.name, fmt.Sprintf("its output %q is the collection %q, which %s makes too", local, coll, other.name))
@@ -168,7 +182,7 @@ func link(g *graph) error {
 	}
 	g.readers = make(map[string][]reader, len(g.colls))
 	for _, n := range g.nodes {
-		for _, local := range slices.Sorted(maps.Keys(n.inputs)) {
+		for _, local := range sortedKeys(n.inputs) {
 			coll := n.inputs[local]
 			g.readers[coll] = append(g.readers[coll], reader{n, local})
 		}
@@ -216,7 +230,7 @@ func (g *graph) sort() error {
 // above lists the producers of a node's inputs.
 func (g *graph) above(n *node) ([]*node, error) {
 	var above []*node
-	for _, local := range slices.Sorted(maps.Keys(n.inputs)) {
+	for _, local := range sortedKeys(n.inputs) {
 		p := g.producer[n.inputs[local]]
 		if p == nil {
 			return nil, invalid(n.name, fmt.Sprintf("its input %q is the collection %q, which nothing makes", local, n.inputs[local]))

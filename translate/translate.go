@@ -168,5 +168,3 @@ func (g *graph) planStage(s *stage) *Stage {
 	}
 	return st
 }
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -27,7 +27,7 @@ func dropWindowing(g *graph) error {
 		if fn.GetUrn() != urnGlobalWindows || g.strategy(n.mainInput()).GetWindowFn().GetUrn() != urnGlobalWindows {
 			continue
 		}
-		in, out := n.mainInput(), g.output(n)
+		in, out := n.mainInput(), n.output()
 		p := g.producer[in]
 		switch {
 		case !p.kind.runner() && len(g.readers[in]) == 1:
@@ -55,8 +55,8 @@ func (g *graph) rename(p *node, from, to string) {
 
 func (g *graph) precombines(coll string) bool {
 	return slices.ContainsFunc(g.readers[coll], func(r reader) bool {
-		return r.node.urn == urnPrecombine || r.node.kind == viaNode && g.precombines(g.output(r.node)) ||
-			g.assigned(r.node) != nil && g.precombines(g.output(r.node))
+		return r.node.urn == urnPrecombine || r.node.kind == viaNode && g.precombines(r.node.output()) ||
+			g.assigned(r.node) != nil && g.precombines(r.node.output())
 	})
 }
 
@@ -71,7 +71,7 @@ func (g *graph) assigned(n *node) *pipepb.FunctionSpec {
 	if len(n.outputs) != 1 || proto.Unmarshal(n.payload, payload) != nil {
 		return nil
 	}
-	fn := g.strategy(g.output(n)).GetWindowFn()
+	fn := g.strategy(n.output()).GetWindowFn()
 	if fn == nil || !proto.Equal(fn, payload.GetWindowFn()) {
 		return nil
 	}
@@ -103,7 +103,7 @@ func rewindow(g *graph) error {
 
 // endsWith says whether the output of a stage's node is read, but not there.
 func (g *graph) endsWith(s *stage, n *node) bool {
-	return len(g.readers[g.output(n)]) > 0 && !s.uses(g.output(n), n)
+	return len(g.readers[n.output()]) > 0 && !s.uses(n.output(), n)
 }
 
 // beginsWith says whether a stage's node is the only one there that reads what
@@ -113,7 +113,7 @@ func (g *graph) beginsWith(s *stage, n *node) bool {
 		return false
 	}
 	return !slices.ContainsFunc(s.nodes, func(m *node) bool {
-		return len(m.sides()) > 0 && !g.sameWindows(g.output(n), m.mainInput())
+		return len(m.sides()) > 0 && !g.sameWindows(n.output(), m.mainInput())
 	})
 }
 
@@ -148,7 +148,7 @@ func (s *stage) idle() bool { return s.kind == Harness && len(s.nodes) == 0 && s
 func (g *graph) cutBeginning(s *stage, n *node) {
 	r := g.cut(s, n)
 	r.above, r.routing = g.stagesOf(r.input), s.routing
-	s.input, s.reads, s.routing = g.output(n), g.output(n), Keep
+	s.input, s.reads, s.routing = n.output(), n.output(), Keep
 	s.follow([]*stage{r})
 }
 
