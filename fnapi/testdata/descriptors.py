@@ -15,6 +15,11 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.transforms import userstate
 
 
+class Echo(beam.DoFn):
+  def process(self, kv):
+    yield kv
+
+
 class Twice(beam.DoFn):
   def process(self, kv):
     print('twice', kv)
@@ -102,6 +107,6 @@ def descriptor(fn):
 
 
 if __name__ == '__main__':
-  for fn in (Twice, Fail, Count, Slow, Finalized, Probe, Exit):
+  for fn in (Echo, Twice, Fail, Count, Slow, Finalized, Probe, Exit):
     with open(os.path.join(sys.argv[1], fn.__name__ + '.pb'), 'wb') as f:
       f.write(descriptor(fn()).SerializeToString())
