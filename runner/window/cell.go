@@ -17,8 +17,10 @@ type cell struct {
 	fresh int
 	// stamp is the timestamp that the pane to come has by now.
 	stamp stamp
-	trig  []nodeState
 	panes panes
+	// trig is the trigger's state, in few if that has room.
+	trig []nodeState
+	few  [3]nodeState
 
 	// ended: the watermark passed the end of the window, and what fires then
 	// has fired.
@@ -52,10 +54,26 @@ type keyed struct {
 	key    string
 	cells  []*cell
 	closed []*cell
+	one    [1]*cell // where cells begins
+}
+
+func newKeyed(key []byte) *keyed {
+	k := &keyed{key: string(key)}
+	k.cells = k.one[:0]
+	return k
+}
+
+// states returns the state of a trigger that has not begun.
+func (c *cell) states(nodes int) []nodeState {
+	if nodes > len(c.few) {
+		return make([]nodeState, nodes)
+	}
+	clear(c.few[:])
+	return c.few[:nodes]
 }
 
 // footprint is about what a cell takes beside its values.
-func (c *cell) footprint() int64 { return 320 + 16*int64(len(c.trig)) }
+func (c *cell) footprint() int64 { return 400 + 16*int64(len(c.trig)) }
 
 // before orders the cells of a key.
 func (x *extent) before(o *extent) bool {

@@ -3,73 +3,93 @@ package window
 import (
 	"bytes"
 	"hash/maphash"
+	"slices"
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 )
 
-// Grouping a closed window by hash, in two passes. The first finds key and
-// value of each element and links it to its group; the second walks the
-// groups in the order in which their keys came, and copies each key once and
-// each value once, straight from the held blocks to the output:
+// Grouping a closed window by hash, in two passes over its elements:
 //
-//	table ──▶ groups: head, tail ──▶ refs: segment, offset, size, next ──▶ bytes in segments
+//	1  find the group of each key, and measure the groups
+//	   lay the groups out in blocks, in the order in which their keys came
+//	2  copy each value from where it is held to its group's place
 //
-// That is 16 bytes for an element, 24 for a group and 16 for its table entries.
+// Both passes read in the order of the elements, and the second writes at as
+// many places as there are groups; to gather the values group by group would
+// miss the cache for every one of them. What that takes beside the output is 12
+// bytes for an element, and 32 for a group with 16 to 32 for its table entry
+// and a copy of its key. The second pass is run for batches of groups, so that
+// not all of the output is in the making at once.
 
-// ref is one value, in the bytes of a segment.
+// ref is one value, in the bytes of the segment that the pass is at.
 type ref struct {
-	segment, at, size uint32
-	next              uint32 // index of the group's next ref, plus one
+	group, at, size uint32
 }
 
-// group is one key; its bytes stand right before its first value.
+// group is one key of a window.
 type group struct {
-	head, tail uint32
-	count      uint32
-	keySize    uint32
-	size       int // of the values
+	// keyAt is where the key stands in the grouper's keys.
+	keyAt int
+	// size is that of the values; from the layout on, where the next goes.
+	size    int
+	count   uint32
+	keySize uint32
+	// block has the group's output.
+	block uint32
 }
 
 type grouper struct {
 	g      *Grouping
 	b      *bucket
 	window []byte // encoded
-	refs   []ref
+	refs   []ref  // of all segments, one after another
 	groups []group
+	keys   []byte
 	// stamps are the groups' timestamps, where the elements decide.
 	stamps []stamp
 	// table has the index of a group, plus one, below the upper half of its
 	// key's hash. Its length is a power of two.
 	table []uint64
-	used  int
+	// blocks are the full ones of the batch.
+	blocks []Block
 }
 
 var hashSeed = maphash.MakeSeed()
 
 const (
-	firstTable = 256
-	indexMask  = 1<<32 - 1
+	firstGroups = 128 // a power of two
+	indexMask   = 1<<32 - 1
+	// batchSize is how much output is in the making at once.
+	batchSize = 32 << 20
 )
+
+// onlyPane is the pane of a window that has no other.
+var onlyPane = beam.Pane{First: true, Last: true, Timing: beam.OnTime}
 
 // group emits the one pane that each key of a closed window has.
 func (g *Grouping) group(b *bucket, out *Output) error {
-	p := &grouper{g: g, b: b, window: []byte(b.raw), refs: make([]ref, 0, b.count), table: make([]uint64, firstTable)}
+	p := &grouper{g: g, b: b, window: []byte(b.raw), refs: make([]ref, 0, b.count)}
+	p.enlarge()
 	for i := range b.segments {
-		if err := p.scan(uint32(i)); err != nil {
+		if err := p.scan(&b.segments[i]); err != nil {
 			return err
 		}
 	}
-	p.emit(out)
+	for from := 0; from < len(p.groups); {
+		to := p.layOut(from, out)
+		p.fill(uint32(from), uint32(to), &out.panes)
+		p.handOver(out)
+		from = to
+	}
 	return nil
 }
 
-// scan takes the elements of segment i.
-func (p *grouper) scan(i uint32) error {
-	s := &p.b.segments[i]
+// scan is the first pass over a segment.
+func (p *grouper) scan(s *segment) error {
 	if s.offsets == nil {
 		for at := 0; at < len(s.data); {
-			n, err := p.element(i, at)
+			n, err := p.element(s, at)
 			if err != nil {
 				return err
 			}
@@ -78,16 +98,15 @@ func (p *grouper) scan(i uint32) error {
 		return nil
 	}
 	for _, at := range s.offsets {
-		if _, err := p.element(i, int(at)); err != nil {
+		if _, err := p.element(s, int(at)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *grouper) element(i uint32, at int) (int, error) {
+func (p *grouper) element(s *segment, at int) (int, error) {
 	var e coder.Element
-	s := &p.b.segments[i]
 	n, err := p.g.Input.Scan(s.data[at:], &e)
 	if err != nil {
 		return 0, badBlock(err)
@@ -97,45 +116,64 @@ func (p *grouper) element(i uint32, at int) (int, error) {
 		return 0, err
 	}
 	to := p.find(key)
-	p.link(to, ref{segment: i, at: uint32(at + n - len(value)), size: uint32(len(value))})
+	p.refs = append(p.refs, ref{group: to, at: uint32(at + n - len(value)), size: uint32(len(value))})
+	p.groups[to].count++
+	p.groups[to].size += len(value)
 	if p.g.stamps() {
 		p.stamps[to].add(p.g.stampOf(e.Timestamp, p.b.end, s.wm), p.g.Strategy.outputTime)
 	}
 	return n, nil
 }
 
-// find returns the index of the key's group. A new group has no ref yet: the
-// caller links one.
+// find returns the index of the key's group.
 func (p *grouper) find(key []byte) uint32 {
 	hash := maphash.Bytes(hashSeed, key) >> 32
 	mask := uint64(len(p.table) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		entry := p.table[i]
 		if entry == 0 {
+			if len(p.groups) == cap(p.groups) {
+				p.enlarge()
+				return p.find(key)
+			}
 			return p.insert(i, hash, key)
 		}
-		if at := uint32(entry&indexMask) - 1; entry>>32 == hash && bytes.Equal(p.key(at), key) {
+		if at := uint32(entry&indexMask) - 1; entry>>32 == hash && bytes.Equal(p.key(&p.groups[at]), key) {
 			return at
 		}
 	}
 }
 
+func (p *grouper) key(g *group) []byte { return p.keys[g.keyAt : g.keyAt+int(g.keySize)] }
+
 func (p *grouper) insert(i, hash uint64, key []byte) uint32 {
 	at := uint32(len(p.groups))
-	p.groups = append(p.groups, group{keySize: uint32(len(key))})
+	p.groups = append(p.groups, group{keyAt: len(p.keys), keySize: uint32(len(key))})
+	p.keys = append(p.keys, key...)
 	if p.g.stamps() {
 		p.stamps = append(p.stamps, stamp{})
 	}
 	p.table[i] = hash<<32 | uint64(at+1)
-	if len(p.groups)*2 > len(p.table) {
-		p.grow()
-	}
 	return at
 }
 
-func (p *grouper) grow() {
+// enlarge makes room for more groups, and for as many again if most elements
+// until now had a new key. The table stays half empty.
+func (p *grouper) enlarge() {
+	n := max(firstGroups, 2*len(p.groups))
+	if len(p.refs) < n {
+		n *= 2
+	}
+	p.groups = append(make([]group, 0, n), p.groups...)
+	p.keys = slices.Grow(p.keys, len(p.keys))
+	if 2*n > len(p.table) {
+		p.rehash(2 * n)
+	}
+}
+
+func (p *grouper) rehash(size int) {
 	old := p.table
-	p.table = make([]uint64, 4*len(old))
+	p.table = make([]uint64, size)
 	mask := uint64(len(p.table) - 1)
 	for _, entry := range old {
 		if entry == 0 {
@@ -149,74 +187,73 @@ func (p *grouper) grow() {
 	}
 }
 
-// link appends a value to a group.
-func (p *grouper) link(to uint32, r ref) {
-	p.refs = append(p.refs, r)
-	n := uint32(len(p.refs))
-	g := &p.groups[to]
-	if g.count == 0 {
-		g.head = n
-	} else {
-		p.refs[g.tail-1].next = n
+// layOut writes all but the values of a batch of groups, leaves room for these,
+// and returns where the batch ends.
+func (p *grouper) layOut(from int, out *Output) (to int) {
+	w, size := &out.panes, 0
+	for to = from; to < len(p.groups) && (size < batchSize || to == from); to++ {
+		size += p.sizeOf(&p.groups[to])
 	}
-	g.tail = n
-	g.count++
-	g.size += int(r.size)
-}
-
-// key returns the key of group i.
-func (p *grouper) key(i uint32) []byte {
-	g := &p.groups[i]
-	r := &p.refs[g.head-1]
-	return p.b.segments[r.segment].data[r.at-g.keySize : r.at]
-}
-
-func (p *grouper) value(r *ref) []byte {
-	return p.b.segments[r.segment].data[r.at : r.at+r.size]
-}
-
-// emit writes the groups.
-func (p *grouper) emit(out *Output) {
-	out.panes.more = p.outputSize()
-	for i := range p.groups {
+	w.more = size
+	for i := from; i < to; i++ {
+		g := &p.groups[i]
 		ts := p.b.end
 		if p.g.stamps() {
 			ts = p.stamps[i].or(ts)
 		}
-		w := out.pane(p.sizeOf(&p.groups[i]))
+		w.begin(p.sizeOf(g), out.blockSize(), p.keep)
 		w.buf = coder.AppendHeader(w.buf, ts, 1, p.window, onlyPane)
-		p.write(w, uint32(i))
-		out.endPane(ts)
+		w.buf = append(w.buf, p.key(g)...)
+		p.leaveRoom(w, g)
+		w.end(ts, out.blockSize(), p.keep)
 	}
-	out.panes.more = 0
+	w.more = 0
+	return to
 }
 
-// sizeOf is the size of a group's output: timestamp, count of windows, window,
-// pane, key, count of values and values.
+// leaveRoom writes the count of a group's values and makes room for them.
+func (p *grouper) leaveRoom(w *blockWriter, g *group) {
+	w.beginValues(int(g.count))
+	g.block = uint32(len(p.blocks))
+	g.size, w.buf = len(w.buf), w.buf[:len(w.buf)+g.size]
+	w.endValues(int(g.count))
+}
+
+func (p *grouper) keep(b Block) { p.blocks = append(p.blocks, b) }
+
+// sizeOf is the size of a group's output before the layout: timestamp, count
+// of windows, window, pane, key, count of values and values.
 func (p *grouper) sizeOf(g *group) int {
 	return 8 + 4 + len(p.window) + 1 + int(g.keySize) + 4 + g.size
 }
 
-func (p *grouper) outputSize() int {
-	n := 0
-	for i := range p.groups {
-		n += p.sizeOf(&p.groups[i])
+// fill is the second pass, for the groups of a batch. What is not in a full
+// block is still in w.
+func (p *grouper) fill(from, to uint32, w *blockWriter) {
+	refs := p.refs
+	for i := range p.b.segments {
+		s := &p.b.segments[i]
+		for j := range refs[:s.count] {
+			r := &refs[j]
+			if r.group < from || r.group >= to {
+				continue
+			}
+			g := &p.groups[r.group]
+			block := w.buf
+			if int(g.block) < len(p.blocks) {
+				block = p.blocks[g.block].Data
+			}
+			g.size += copy(block[g.size:], s.data[r.at:r.at+r.size])
+		}
+		refs = refs[s.count:]
 	}
-	return n
 }
 
-// write appends a group's key and values.
-func (p *grouper) write(w *blockWriter, i uint32) {
-	count := int(p.groups[i].count)
-	w.buf = append(w.buf, p.key(i)...)
-	w.beginValues(count)
-	for at := p.groups[i].head; at != 0; {
-		r := &p.refs[at-1]
-		w.buf = append(w.buf, p.value(r)...)
-		at = r.next
+// handOver gives away the full blocks.
+func (p *grouper) handOver(out *Output) {
+	for i, b := range p.blocks {
+		out.Panes(b)
+		p.blocks[i] = Block{}
 	}
-	w.endValues(count)
+	p.blocks = p.blocks[:0]
 }
-
-// onlyPane is the pane of a window that has no other.
-var onlyPane = beam.Pane{First: true, Last: true, Timing: beam.OnTime}

@@ -151,7 +151,7 @@ func (w *incremental) value(key, value []byte, x *extent, ts beam.EventTime, now
 func (w *incremental) cell(key []byte, x *extent) (*cell, error) {
 	k := w.keys[string(key)]
 	if k == nil {
-		k = &keyed{key: string(key)}
+		k = newKeyed(key)
 		w.keys[k.key] = k
 		w.bytes += keyFootprint(k.key)
 	}
@@ -169,7 +169,7 @@ func keyFootprint(key string) int64 { return 120 + int64(len(key)) }
 // find returns the open cell of a window, or the tombstone where windows do not
 // merge.
 func (k *keyed) find(x *extent) *cell {
-	if n := len(k.cells); n > 0 && k.cells[n-1].raw == x.raw {
+	if n := len(k.cells); n > 0 && k.cells[n-1].extent == x {
 		return k.cells[n-1]
 	}
 	if i := k.place(x); i < len(k.cells) && k.cells[i].raw == x.raw {
@@ -185,7 +185,8 @@ func (k *keyed) place(x *extent) int {
 
 // open makes the cell of a window, which is empty.
 func (w *incremental) open(k *keyed, x *extent) *cell {
-	c := &cell{key: k, trig: make([]nodeState, len(w.trigger.nodes))}
+	c := &cell{key: k}
+	c.trig = c.states(len(w.trigger.nodes))
 	w.insert(c, x)
 	w.bytes += c.footprint()
 	return c

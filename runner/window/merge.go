@@ -185,10 +185,12 @@ func (c *cell) restamp(g *Grouping, wm beam.EventTime) {
 
 // mergeTrigger sets the trigger of a merged cell from those of its parts.
 func (w *incremental) mergeTrigger(c *cell, from [][]nodeState, keep int) {
-	c.trig = make([]nodeState, len(w.trigger.nodes))
+	var kept []nodeState
 	if keep >= 0 {
-		copy(c.trig, from[keep])
+		kept = slices.Clone(from[keep])
 	}
+	c.trig = make([]nodeState, len(w.trigger.nodes))
+	copy(c.trig, kept)
 	r := w.run(c)
 	r.merge(0, from)
 	if r.finished() {

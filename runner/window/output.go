@@ -37,6 +37,7 @@ const defaultBlockSize = 1 << 20
 func (o *Output) Flush() {
 	o.panes.flush(o.Panes)
 	o.compact.flush(o.Compact)
+	o.panes.more, o.compact.more = 0, 0
 }
 
 func (o *Output) blockSize() int {
@@ -68,7 +69,7 @@ type blockWriter struct {
 	buf   []byte
 	count int
 	least beam.EventTime
-	// more is how many bytes are known to follow.
+	// more is how many bytes are likely to follow.
 	more int
 }
 
@@ -77,6 +78,7 @@ type blockWriter struct {
 func (w *blockWriter) begin(size, blockSize int, to func(Block)) {
 	if len(w.buf)+size > max(blockSize, cap(w.buf)) {
 		w.flush(to)
+		w.more = max(w.more, blockSize)
 	}
 	if w.buf == nil {
 		w.buf = make([]byte, 0, max(size, min(w.more, blockSize)))
@@ -92,6 +94,7 @@ func (w *blockWriter) end(ts beam.EventTime, blockSize int, to func(Block)) {
 	w.count++
 	if len(w.buf) >= blockSize {
 		w.flush(to)
+		w.more = max(w.more, blockSize)
 	}
 }
 

@@ -289,13 +289,13 @@ func (st *nodeState) appendState(dst []byte) []byte {
 
 func (w *incremental) restore(r *reader) error {
 	for range r.count() {
-		key := string(r.bytes())
-		if n, err := w.s.g.key.Skip([]byte(key)); err != nil || n != len(key) || w.keys[key] != nil {
+		key := r.bytes()
+		if n, err := w.s.g.key.Skip(key); err != nil || n != len(key) || w.keys[string(key)] != nil {
 			return badState()
 		}
-		k := &keyed{key: key}
-		w.keys[key] = k
-		w.bytes += keyFootprint(key)
+		k := newKeyed(key)
+		w.keys[k.key] = k
+		w.bytes += keyFootprint(k.key)
 		cells := r.count()
 		for range cells {
 			if err := w.restoreCell(k, r); err != nil {
