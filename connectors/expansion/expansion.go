@@ -40,7 +40,7 @@ type Transform struct {
 	// if it does.
 	Managed []string
 	// Rename maps the field names of a managed configuration to ours where they
-	// differ.
+	// may differ.
 	Rename map[string]string
 	// Expand returns what the transform becomes. An error goes to the client as
 	// it is, so it says what to do and holds no secrets.
@@ -75,6 +75,9 @@ type Expansion struct {
 	// Outputs are those that the client sees. A transform with inputs is a
 	// sink: its outputs, if there are any, stay empty.
 	Outputs []Output
+	// Empty are further outputs that the client sees and that nothing is ever
+	// put in, such as the errors of a transform that has none.
+	Empty []Output
 	// Bounded tells whether a source ends by itself.
 	Bounded bool
 	// Redistribute adds a redistribution behind the read.

@@ -22,7 +22,7 @@ type response struct {
 }
 
 // respond turns an expansion into protos. A read is a primitive root, or, where
-// a redistribution follows, a composite of the two. A write is a composite
+// other transforms belong to it, a composite. A write is a composite
 // without outputs around a leaf that has one which nobody reads: Python deletes
 // leaves without outputs.
 func respond(req *jobpb.ExpansionRequest, e *Expansion) *jobpb.ExpansionResponse {
@@ -46,12 +46,15 @@ func respond(req *jobpb.ExpansionRequest, e *Expansion) *jobpb.ExpansionResponse
 	} else {
 		b.read(req, e)
 	}
+	for _, o := range e.Empty {
+		b.empty(o)
+	}
 	return &jobpb.ExpansionResponse{Components: b.components, Transform: b.root}
 }
 
 func (b *response) read(req *jobpb.ExpansionRequest, e *Expansion) {
 	spec := &pipepb.FunctionSpec{Urn: e.URN, Payload: e.Payload}
-	if !e.Redistribute {
+	if !e.Redistribute && len(e.Empty) == 0 {
 		b.root.Spec = spec
 		for _, o := range e.Outputs {
 			b.root.Outputs[o.Tag] = b.pcollection(o.Tag, o.Coder, e.Bounded)
@@ -60,9 +63,15 @@ func (b *response) read(req *jobpb.ExpansionRequest, e *Expansion) {
 	}
 	b.root.Spec = &pipepb.FunctionSpec{Urn: req.GetTransform().GetSpec().GetUrn()}
 	out := e.Outputs[0]
-	read := b.pcollection("read", out.Coder, e.Bounded)
 	b.root.Outputs[out.Tag] = b.pcollection(out.Tag, out.Coder, e.Bounded)
+	read := b.root.Outputs[out.Tag]
+	if e.Redistribute {
+		read = b.pcollection("read", out.Coder, e.Bounded)
+	}
 	b.child("Read", spec, nil, map[string]string{out.Tag: read})
+	if !e.Redistribute {
+		return
+	}
 	b.child("Redistribute", &pipepb.FunctionSpec{Urn: "beam:transform:redistribute_arbitrarily:v1"},
 		map[string]string{"input": read}, map[string]string{"output": b.root.Outputs[out.Tag]})
 }
@@ -78,6 +87,12 @@ func (b *response) write(req *jobpb.ExpansionRequest, e *Expansion) {
 		outputs["written"] = b.pcollection("written", coder.Bytes, true)
 	}
 	b.child("Write", &pipepb.FunctionSpec{Urn: e.URN, Payload: e.Payload}, b.root.Inputs, outputs)
+}
+
+// empty adds an output that is a Flatten of nothing.
+func (b *response) empty(o Output) {
+	b.root.Outputs[o.Tag] = b.pcollection(o.Tag, o.Coder, true)
+	b.child("No "+o.Tag, &pipepb.FunctionSpec{Urn: "beam:transform:flatten:v1"}, nil, map[string]string{"output": b.root.Outputs[o.Tag]})
 }
 
 // id puts a name in the client's namespace.

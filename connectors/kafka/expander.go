@@ -13,12 +13,12 @@ const urnPrefix = "beam:transform:org.apache.beam:"
 
 // Transforms implements expansion.Expander.
 func (c *Connector) Transforms() []expansion.Transform {
-	return []expansion.Transform{
-		{URN: urnPrefix + "kafka_read_without_metadata:v1", Expand: c.expandRead(false)},
-		{URN: urnPrefix + "kafka_read_with_metadata:v1", Expand: c.expandRead(true)},
-		{URN: urnPrefix + "kafka_write:v1", Expand: expandWrite(false)},
-		{URN: urnPrefix + "kafka_write_with_headers:v1", Expand: expandWrite(true)},
-	}
+	return append(schemaTransforms(),
+		expansion.Transform{URN: urnPrefix + "kafka_read_without_metadata:v1", Expand: c.expandRead(false)},
+		expansion.Transform{URN: urnPrefix + "kafka_read_with_metadata:v1", Expand: c.expandRead(true)},
+		expansion.Transform{URN: urnPrefix + "kafka_write:v1", Expand: expandWrite(false)},
+		expansion.Transform{URN: urnPrefix + "kafka_write_with_headers:v1", Expand: expandWrite(true)},
+	)
 }
 
 // expandRead expands ReadFromKafka.

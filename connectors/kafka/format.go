@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"fresnel/connectors/expansion"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 )
@@ -65,32 +66,53 @@ func (s serde) appendNested(dst, b []byte) ([]byte, error) {
 		}
 		return coder.AppendVarInt(dst, int64(binary.BigEndian.Uint64(b))), nil
 	case text:
-		if !utf8.Valid(b) { // as Java decodes it
-			b = []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
-		}
+		b = validUTF8(b)
 	}
 	return coder.AppendLengthPrefixed(dst, b), nil
 }
 
+// validUTF8 replaces what is no UTF-8, as Java's decoder does.
+func validUTF8(b []byte) []byte {
+	if utf8.Valid(b) {
+		return b
+	}
+	return []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
+}
+
 // format is what a read makes of its records: KV<nullable key, nullable value>,
-// or a row that has the metadata too.
+// a row that has the metadata too, or a row of the value alone.
 type format struct {
 	Key      serde `json:"key"`
 	Value    serde `json:"value"`
 	Metadata bool  `json:"metadata,omitempty"`
+	Payload  bool  `json:"payload,omitempty"`
 }
 
 func (f format) coder() *coder.Coder {
-	if f.Metadata {
+	switch {
+	case f.Metadata:
 		return coder.RowCoder(metadataSchema())
+	case f.Payload:
+		kind := coder.TypeBytes
+		if f.Value == text {
+			kind = coder.TypeString
+		}
+		return coder.RowCoder(expansion.NewSchema(coder.Field{Name: "payload", Type: coder.Atomic(kind)}))
 	}
 	return coder.KVOf(coder.NullableOf(f.Key.coder()), coder.NullableOf(f.Value.coder()))
 }
 
 // append appends the record as an element of the coder.
 func (f format) append(dst []byte, r *record, tp topicPartition) ([]byte, error) {
-	if f.Metadata {
+	switch {
+	case f.Metadata:
 		return appendMetadata(dst, r, tp)
+	case f.Payload: // one field, no nulls: a tombstone is an empty payload
+		value := r.value
+		if f.Value == text {
+			value = validUTF8(value)
+		}
+		return coder.AppendLengthPrefixed(append(dst, 1, 0), value), nil
 	}
 	dst, err := f.Key.appendNested(dst, r.key)
 	if err != nil {

@@ -21,6 +21,8 @@ type input struct {
 	// Of rows (with_headers): the index of each field, -1 if there is none.
 	row                                                 *coder.Coder
 	keyAt, valueAt, headersAt, topicAt, partAt, stampAt int
+	// value of a row that is written as a whole (kafka_write); nil for others.
+	encode func(r coder.Row) ([]byte, error)
 }
 
 // half is a key or a value.
@@ -40,8 +42,11 @@ type addressed struct {
 // newInput checks that the elements are what the serializers take.
 func newInput(c *coder.Coder, spec *writeSpec) (*input, error) {
 	in := &input{topic: spec.Topic}
-	if spec.Headers {
+	switch {
+	case spec.Headers:
 		return in, in.useRows(c)
+	case spec.Rows != "":
+		return in, in.useWholeRows(c, spec.Rows)
 	}
 	if c == nil || c.Kind() != coder.KindKV {
 		return nil, notPairs(coderName(c))
@@ -113,6 +118,27 @@ func (in *input) useRows(c *coder.Coder) error {
 	return nil
 }
 
+// useWholeRows takes rows as kafka_write does.
+func (in *input) useWholeRows(c *coder.Coder, format string) error {
+	if c == nil || c.Kind() != coder.KindRow || c.Schema() == nil {
+		return &beam.Error{Code: beam.InvalidPipeline, What: "the elements to write are not rows, but " + coderName(c),
+			Cure: "make them rows with beam.Row or, in YAML, MapToFields"}
+	}
+	in.row, in.encode = c, jsonOf
+	if format != "RAW" {
+		return nil
+	}
+	if fields := c.Schema().Fields; len(fields) != 1 || fields[0].Type.Kind != coder.TypeBytes {
+		return &beam.Error{Code: beam.InvalidPipeline, Where: "format", What: "RAW takes rows with one field of bytes",
+			Cure: "select that field alone, or write JSON"}
+	}
+	in.encode = func(r coder.Row) ([]byte, error) {
+		b, _ := r.Values[0].([]byte)
+		return b, nil
+	}
+	return nil
+}
+
 // read decodes an element.
 func (in *input) read(b []byte, r *addressed, now time.Time) error {
 	var e coder.Element
@@ -175,6 +201,10 @@ func (in *input) readRow(b []byte, r *addressed) error {
 	row, ok := v.(coder.Row)
 	if !ok {
 		return errors.New("not a row")
+	}
+	if in.encode != nil {
+		r.value, err = in.encode(row)
+		return err
 	}
 	at := func(i int) any {
 		if i < 0 || i >= len(row.Values) {

@@ -23,6 +23,9 @@ type writeSpec struct {
 	Value    serde             `json:"value"`
 	// Headers: the elements are rows with headers, else KVs.
 	Headers bool `json:"headers,omitempty"`
+	// Rows: the elements are rows, of which the value is made: RAW takes their
+	// one field of bytes, JSON the whole row.
+	Rows string `json:"rows,omitempty"`
 }
 
 // producerConfig is what a producer configuration means to us. Whatever acks

@@ -62,5 +62,12 @@ func wrongURN(t connectors.Transform) error {
 
 // Source implements connectors.Connector.
 func (c *Connector) Source(t connectors.Transform) (connectors.Source, error) {
-	return nil, wrongURN(t)
+	if t.URN != ReadURN {
+		return nil, wrongURN(t)
+	}
+	s, err := newSource(t, c.log)
+	if err != nil {
+		return nil, connectors.At(err, t.Name)
+	}
+	return s, nil
 }

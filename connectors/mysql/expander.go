@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"fresnel/connectors/expansion"
 	"fresnel/internal/beam"
@@ -15,9 +18,10 @@ const urnPrefix = "beam:transform:org.apache.beam:"
 
 // Transforms implements expansion.Expander.
 func (c *Connector) Transforms() []expansion.Transform {
-	return []expansion.Transform{
-		{URN: urnPrefix + "schemaio_jdbc_write:v1", Expand: c.expandWrite},
-	}
+	return append(c.schemaTransforms(),
+		expansion.Transform{URN: urnPrefix + "schemaio_jdbc_read:v1", Expand: c.expandRead},
+		expansion.Transform{URN: urnPrefix + "schemaio_jdbc_write:v1", Expand: c.expandWrite},
+	)
 }
 
 // configSchema is the layout of the configuration that io.jdbc sends as bytes
@@ -84,10 +88,13 @@ func connectConfig(config *expansion.Config) (connectSpec, error) {
 		User:       config.String("username"),
 		Password:   config.String("password"),
 		Properties: config.String("connection_properties"),
-		Init:       config.Strings("connection_init_sqls"),
+	}
+	for _, name := range []string{"connection_init_sqls", "connection_init_sql"} {
+		c.Init = append(c.Init, config.Strings(name)...)
 	}
 	class, manager := config.String("driver_class_name"), config.String("secret_manager")
-	config.Ignore("driver_jars", "max_connections", "autosharding", "disable_autocommit", "output_parallelization")
+	// How Java's driver and its pool work inside.
+	config.Ignore("driver_jars", "max_connections", "autosharding", "disable_autocommit", "disable_auto_commit", "fetch_size")
 	switch class {
 	case "", "com.mysql.cj.jdbc.Driver", "com.mysql.jdbc.Driver", "org.mariadb.jdbc.Driver":
 	default:
@@ -116,7 +123,7 @@ func (c *Connector) expandWrite(_ context.Context, r *expansion.Request) (*expan
 	spec.Statement = strings.TrimSpace(inner.String("write_statement"))
 	spec.BatchRows, _ = inner.Int("write_batch_size")
 	spec.Connections, _ = inner.Int("max_connections")
-	inner.Ignore("read_query", "fetch_size", "partition_column", "partitions")
+	inner.Ignore("read_query", "partition_column", "partitions", "output_parallelization")
 	for _, config := range []*expansion.Config{r.Config, inner} {
 		if err := config.Err(); err != nil {
 			return nil, err
@@ -145,4 +152,89 @@ func expandSink(r *expansion.Request, spec *writeSpec) (*expansion.Expansion, er
 		return nil, err
 	}
 	return &expansion.Expansion{URN: WriteURN, Payload: payload}, nil
+}
+
+// expandRead expands io.jdbc's ReadFromJdbc.
+func (c *Connector) expandRead(ctx context.Context, r *expansion.Request) (*expansion.Expansion, error) {
+	inner, err := jdbcConfig(r.Config.Bytes("config"))
+	if err != nil {
+		return nil, err
+	}
+	spec := readSpec{Partition: inner.String("partition_column"), Schema: r.Config.Bytes("dataSchema")}
+	spec.Parts, _ = inner.Int("partitions")
+	if spec.connectSpec, err = connectConfig(inner); err != nil {
+		return nil, err
+	}
+	spec.Query = readQuery(inner.String("read_query"), r.Config.String("location"))
+	spread := !inner.Has("output_parallelization") || inner.Bool("output_parallelization")
+	inner.Ignore("write_statement", "write_batch_size", "output_parallelization")
+	for _, config := range []*expansion.Config{r.Config, inner} {
+		if err := config.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return expandSource(ctx, r.Name, &spec, spread)
+}
+
+// readQuery returns what is read: a query, or a whole table.
+func readQuery(query, table string) string {
+	if query = strings.TrimRight(strings.TrimSpace(query), "; \t\r\n"); query != "" {
+		return query
+	}
+	if table == "" {
+		return ""
+	}
+	return "SELECT * FROM " + table
+}
+
+// expandSource finds the schema of a read, unless the user gave one, and
+// describes the native.
+func expandSource(ctx context.Context, name string, spec *readSpec, spread bool) (*expansion.Expansion, error) {
+	if spec.Query == "" {
+		return nil, &beam.Error{Code: beam.InvalidPipeline, What: "neither a table nor a query is given"}
+	}
+	if len(spec.Schema) == 0 {
+		if err := spec.inferSchema(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	schema, err := decodeSchema(spec.Schema)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	return &expansion.Expansion{
+		URN:     ReadURN,
+		Payload: payload,
+		Outputs: []expansion.Output{{Tag: "output", Coder: coder.RowCoder(schema)}},
+		Bounded: true,
+		// One connection reads; what follows should run everywhere.
+		Redistribute: spread,
+	}, nil
+}
+
+// expansionTimeout bounds how long a client waits for a database.
+const expansionTimeout = 30 * time.Second
+
+func (s *readSpec) inferSchema(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, expansionTimeout)
+	defer cancel()
+	db, err := s.database(name)
+	if err != nil {
+		return err
+	}
+	session, err := db.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.close()
+	fields, err := session.inferSchema(ctx, s.Query)
+	if err != nil {
+		return err
+	}
+	s.Schema, err = proto.Marshal(expansion.NewSchema(fields...).Proto())
+	return err
 }

@@ -118,7 +118,9 @@ func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-func schemaOf(fields ...coder.Field) *coder.Coder { return coder.RowCoder(&coder.Schema{Fields: fields}) }
+func schemaOf(fields ...coder.Field) *coder.Coder {
+	return coder.RowCoder(&coder.Schema{Fields: fields})
+}
 
 func connectTo(m *parts.MariaDB) connectSpec {
 	return connectSpec{URL: m.JDBCURL(), User: parts.MariaDBUser, Password: parts.MariaDBPassword}
@@ -391,5 +393,164 @@ func BenchmarkWrite(b *testing.B) {
 			}
 			b.ReportMetric(float64(n)*1000/b.Elapsed().Seconds(), "rows/s")
 		})
+	}
+}
+
+// readTransform is a native read of a query, expanded as a client's would be.
+func readTransform(t testing.TB, spec readSpec) (connectors.Transform, *coder.Coder) {
+	t.Helper()
+	e, err := expandSource(context.Background(), "Read rows", &spec, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connectors.Transform{URN: ReadURN, Payload: e.Payload, Name: "Read rows"}, e.Outputs[0].Coder
+}
+
+func TestSourceContract(t *testing.T) {
+	m := server(t)
+	connectorstest.Source(t, func(t *testing.T) connectorstest.SourceCase {
+		table := newTable(t, "id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20)")
+		tr, c := readTransform(t, readSpec{connectSpec: connectTo(m), Query: "SELECT v FROM " + table + " ORDER BY id"})
+		return connectorstest.SourceCase{
+			Connector: New(testLog(t)),
+			Transform: tr,
+			Coder:     c,
+			Render:    func(v any) string { return fmt.Sprint(v.(coder.Row).Values[0]) },
+			Append: func(t testing.TB, texts ...string) {
+				for part := range slices.Chunk(texts, 1000) {
+					args := make([]any, len(part))
+					for i, text := range part {
+						args[i] = text
+					}
+					execute(t, "INSERT INTO "+table+" (v) VALUES "+strings.TrimSuffix(strings.Repeat("(?),", len(part)), ","), args...)
+				}
+			},
+		}
+	})
+}
+
+// readRows reads all splits of a read.
+func readRows(t *testing.T, tr connectors.Transform, c *coder.Coder) (rows [][]any, splits int) {
+	t.Helper()
+	s, err := New(testLog(t)).Source(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Splits(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, split := range all {
+		r, err := s.Open(t.Context(), split, split.Start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for done := false; !done; {
+			b, err := r.Read(t.Context(), 1<<20, 10*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, done = append(rows, rowsOf(t, c, b.Elements)...), b.Done
+		}
+		_ = r.Close()
+	}
+	return rows, len(all)
+}
+
+func rowsOf(t *testing.T, c *coder.Coder, b []byte) [][]any {
+	t.Helper()
+	w := coder.NewWindowed(c, coder.GlobalWindow)
+	var out [][]any
+	for len(b) > 0 {
+		var e coder.Element
+		n, err := w.Scan(b, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _, err := c.Decode(e.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, b = append(out, v.(coder.Row).Values), b[n:]
+	}
+	return out
+}
+
+func TestEveryTypeIsRead(t *testing.T) {
+	m := server(t)
+	table := newTable(t, `id INT PRIMARY KEY, flag TINYINT(1), bits BIT(1), ti TINYINT, us SMALLINT UNSIGNED, u INT UNSIGNED, big BIGINT UNSIGNED,
+		f FLOAT, d DOUBLE, de DECIMAL(10,3), s VARCHAR(20), j JSON, e ENUM('a','b'), raw VARBINARY(10), day DATE, ti2 TIME, at DATETIME(6), ts TIMESTAMP(3) NULL`)
+	execute(t, "SET GLOBAL time_zone = '+08:00'")
+	defer execute(t, "SET GLOBAL time_zone = 'SYSTEM'")
+	execute(t, "INSERT INTO "+table+` VALUES (1, 1, 1, -5, 65535, 4294967295, 18446744073709551615, 0.1, 2.5, -12.345, '❤', '{"a":1}', 'b', x'00FF',
+		'2026-02-03', '-25:00:01', '2026-02-03 04:05:06.123456', FROM_UNIXTIME(1770000000.5)),
+		(2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`)
+	zone := time.FixedZone("+08:00", 8*3600)
+	tr, c := readTransform(t, readSpec{connectSpec: connectTo(m), Query: "SELECT * FROM " + table})
+	rows, _ := readRows(t, tr, c)
+	dec := func(s string) coder.Decimal { d, _ := coder.ParseDecimal(s); return d }
+	want := []any{int32(1), true, true, int16(-5), int32(65535), int64(4294967295), dec("18446744073709551615"), float32(0.1), 2.5, dec("-12.345"), "❤",
+		`{"a":1}`, "b", []byte{0, 255}, coder.DateOf(time.Date(2026, 2, 3, 0, 0, 0, 0, time.UTC)), "-25:00:01",
+		time.Date(2026, 2, 3, 4, 5, 6, 123456000, zone).UTC(), time.UnixMilli(1770000000500).UTC()}
+	if len(rows) != 2 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for i, w := range want {
+		if fmt.Sprintf("%T %v", rows[0][i], rows[0][i]) != fmt.Sprintf("%T %v", w, w) {
+			t.Errorf("column %d: got %T %v, want %T %v", i, rows[0][i], rows[0][i], w, w)
+		}
+		if i > 0 && rows[1][i] != nil {
+			t.Errorf("column %d: %v where it is NULL", i, rows[1][i])
+		}
+	}
+}
+
+func TestAReadIsPartitioned(t *testing.T) {
+	m := server(t)
+	table := newTable(t, "n BIGINT, v INT")
+	execute(t, "INSERT INTO "+table+" VALUES (-9000000000000000000, 1), (NULL, 2), (0, 3), (9000000000000000000, 4), (1, 5)")
+	for _, parts := range []int64{0, 1, 3, 7} {
+		tr, c := readTransform(t, readSpec{connectSpec: connectTo(m), Query: "SELECT * FROM " + table, Partition: "n", Parts: parts})
+		rows, splits := readRows(t, tr, c)
+		if parts == 0 {
+			parts = defaultParts
+		}
+		if len(rows) != 5 || splits != int(parts) {
+			t.Errorf("%d rows in %d splits, want 5 in %d", len(rows), splits, parts)
+		}
+	}
+}
+
+func TestAReadThatIsRefusedSaysWhatToDo(t *testing.T) {
+	m := server(t)
+	table := newTable(t, "day DATE")
+	execute(t, "SET STATEMENT sql_mode='' FOR INSERT INTO "+table+" VALUES ('0000-00-00')")
+	for name, test := range map[string]struct {
+		query string
+		want  string
+	}{
+		"no table":  {"SELECT * FROM nowhere", "create the table"},
+		"no column": {"SELECT w FROM " + table, "column"},
+		"syntax":    {"SELEC 1", "correct the statement"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := expandSource(t.Context(), "Read rows", &readSpec{connectSpec: connectTo(m), Query: test.query}, false)
+			if beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	tr, _ := readTransform(t, readSpec{connectSpec: connectTo(m), Query: "SELECT * FROM " + table})
+	s, err := New(testLog(t)).Source(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Open(t.Context(), connectors.Split{ID: "all"}, rowPosition(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // it cannot fail
+	if _, err := r.Read(t.Context(), 1<<20, 10*time.Second); beam.CodeOf(err) != beam.BadData || !strings.Contains(err.Error(), "CONVERT_TO_NULL") {
+		t.Errorf("a zero date: %v", err)
 	}
 }

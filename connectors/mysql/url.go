@@ -27,6 +27,8 @@ type target struct {
 	zone *time.Location
 	// tinyBool: TINYINT(1) columns are read as booleans (tinyInt1isBit).
 	tinyBool bool
+	// zeroIsNull: zero dates are read as NULL (zeroDateTimeBehavior).
+	zeroIsNull bool
 	// ignored are properties without effect that the user is told of.
 	ignored []string
 }
@@ -253,6 +255,7 @@ func (p *urlProperties) apply(t *target) {
 	_ = t.config.Apply(driver.Charset("utf8mb4", t.config.Collation))
 	t.config.InterpolateParams = true
 	t.tinyBool = p.flag("tinyInt1isBit", true)
+	t.zeroIsNull = strings.EqualFold(strings.ReplaceAll(p.text("zeroDateTimeBehavior"), "_", ""), "convertToNull") || p.mariadb
 	p.applyZone(t)
 	p.applyTLS(t)
 	p.applySession(t)
@@ -272,7 +275,7 @@ var harmlessProperties = []string{
 	"nullcatalogmeanscurrent", "paranoid", "prepstmtcachesize", "prepstmtcachesqllimit", "rewritebatchedstatements",
 	"tcpkeepalive", "tcpnodelay", "usebulkstmts", "usecompression", "usecursorfetch", "usejdbccompliancetimezoneshift",
 	"uselegacydatetimecode", "uselocalsessionstate", "useserverprepstmts", "useunicode", "useoldaliasmetadatabehavior",
-	"zerodatetimebehavior", "useinformationschema", "yearisdatetype", "permitmysqlscheme",
+	"useinformationschema", "yearisdatetype", "permitmysqlscheme",
 }
 
 // applyZone reads the zones of both drivers, old names and new.

@@ -43,24 +43,15 @@ func (w *writer) connect(ctx context.Context) error {
 func (w *writer) prepare(ctx context.Context) error {
 	s, err := w.session.statement(ctx, w.sql)
 	if err != nil {
-		return w.explain(err, "prepare the statement "+w.shown())
+		return w.explain(err, "prepare the statement "+shorten(w.sql))
 	}
 	if n := s.NumInput(); n != len(w.fields) {
 		return &beam.Error{Code: beam.InvalidPipeline, Where: w.name,
-			What: fmt.Sprintf("the statement %s has %d placeholders, but the rows have %d fields", w.shown(), n, len(w.fields)),
+			What: fmt.Sprintf("the statement %s has %d placeholders, but the rows have %d fields", shorten(w.sql), n, len(w.fields)),
 			Cure: "write one ? for each field, in the order of the fields"}
 	}
 	w.single = s
 	return nil
-}
-
-// shown is the statement in messages, cut short.
-func (w *writer) shown() string {
-	const most = 200
-	if len(w.sql) <= most {
-		return fmt.Sprintf("%q", w.sql)
-	}
-	return fmt.Sprintf("%q...", w.sql[:most])
 }
 
 // drop closes the connection: after an error its state is unknown.
@@ -233,7 +224,7 @@ func (w *writer) runOne(ctx context.Context, row []driver.Value) error {
 	var refusal *gomysql.MySQLError
 	if err != nil && !isTransient(err) && (errors.As(err, &refusal) || errors.Is(err, gomysql.ErrPktTooLarge)) {
 		return &beam.Error{Code: beam.Rejected, Where: w.name, Cause: err, Cure: cureOf(err),
-			What: fmt.Sprintf("%s refused the row (%s) of %s", w.target.name(), rowText(w.fields, row), w.shown())}
+			What: fmt.Sprintf("%s refused the row (%s) of %s", w.target.name(), rowText(w.fields, row), shorten(w.sql))}
 	}
 	return err
 }
