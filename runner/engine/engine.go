@@ -243,8 +243,8 @@ func (e *Engine) report() Ready {
 // ended: then an executor has forgotten a hold, and it is better to say so than
 // to wait for ever.
 func (e *Engine) stuck() bool {
-	return e.rested() && len(e.later) == 0 && len(e.delays) == 0 && e.clocks.min() == never &&
-		!e.awaitsScript()
+	return e.rested() && e.wake == never && len(e.later) == 0 && len(e.delays) == 0 &&
+		e.clocks.min() == never && !e.awaitsScript()
 }
 
 // awaitsScript tells whether a script has no worker to run on.
@@ -269,8 +269,10 @@ func (e *Engine) rested() bool {
 		}
 	}
 	for _, p := range e.pools {
-		if !p.ready.empty() {
-			return false
+		for r := p.ready.next(0); r >= 0; r = p.ready.next(r + 1) {
+			if !e.byRank[r].deferring() {
+				return false
+			}
 		}
 	}
 	return true

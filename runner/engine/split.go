@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"fresnel/internal/beam"
 )
 
 // splitAsked is what a bundle has been asked.
@@ -114,7 +116,8 @@ func (e *Engine) splitDone(ev *SplitDone) {
 		b.asked.refused++
 		return
 	}
-	if err := b.checkSplit(ev); err != nil {
+	holds := b.holds()
+	if err := b.checkSplit(ev, holds); err != nil {
 		e.broke(b.stage, err)
 		return
 	}
@@ -123,13 +126,13 @@ func (e *Engine) splitDone(ev *SplitDone) {
 	if !b.stage.StableInput {
 		b.after = 0
 	}
-	primary := e.holdPrimary(b, ev.Primary)
+	primary := e.holdPrimary(b, ev.Primary, holds)
 	e.placeResidual(b, ev.Residual)
 	c.Consumed = e.replace(b, ev, primary)
 	e.ready.Commits = append(e.ready.Commits, c)
 }
 
-func (b *bundle) checkSplit(ev *SplitDone) error {
+func (b *bundle) checkSplit(ev *SplitDone, holds map[placed]beam.EventTime) error {
 	if b.stage.reads() {
 		return fmt.Errorf("a bundle of a source was split")
 	}
@@ -138,40 +141,63 @@ func (b *bundle) checkSplit(ev *SplitDone) error {
 			if !b.has(s.Shard) {
 				return fmt.Errorf("a split names shard %d, which is not in the bundle", s.Shard)
 			}
+			if err := b.checkPart(s, holds); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// checkPart tells whether a block is named for another shard than its own: what
+// is left of that shard would be worked on twice.
+func (b *bundle) checkPart(part ShardBlocks, holds map[placed]beam.EventTime) error {
+	for _, in := range part.Blocks {
+		if _, here := holds[placed{part.Shard, in.Block.ID}]; here {
+			continue
+		}
+		for i := range b.work {
+			if _, ok := holds[placed{b.work[i].Shard, in.Block.ID}]; ok {
+				return fmt.Errorf("a split names block %d of shard %d under shard %d",
+					in.Block.ID, b.work[i].Shard, part.Shard)
+			}
+		}
+	}
+	return nil
+}
+
+// placed is a block of a shard.
+type placed struct {
+	shard int
+	block BlockID
+}
+
+// holds indexes the bundle's input.
+func (b *bundle) holds() map[placed]beam.EventTime {
+	holds := make(map[placed]beam.EventTime, b.size.blocks)
+	for i := range b.work {
+		for k := range b.work[i].Blocks {
+			block := &b.work[i].Blocks[k].Block
+			holds[placed{b.work[i].Shard, block.ID}] = block.Hold
+		}
+	}
+	return holds
+}
+
 // holdPrimary accounts for the primaries; a block that is kept as it is keeps
 // its hold.
-func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks) map[int][]InputBlock {
+func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks, holds map[placed]beam.EventTime) map[int][]InputBlock {
 	primary := make(map[int][]InputBlock, len(parts))
 	for _, part := range parts {
 		for _, in := range part.Blocks {
-			if old, ok := b.find(part.Shard, in.Block.ID); ok {
-				in.Block.Hold = old.Hold
+			if hold, ok := holds[placed{part.Shard, in.Block.ID}]; ok {
+				in.Block.Hold = hold
 			}
 			p := e.account(b.stage, in)
 			primary[part.Shard] = append(primary[part.Shard], p.block())
 		}
 	}
 	return primary
-}
-
-// find returns the block of the bundle's input with the id.
-func (b *bundle) find(shard int, id BlockID) (Block, bool) {
-	for i := range b.work {
-		if b.work[i].Shard != shard {
-			continue
-		}
-		for k := range b.work[i].Blocks {
-			if b.work[i].Blocks[k].Block.ID == id {
-				return b.work[i].Blocks[k].Block, true
-			}
-		}
-	}
-	return Block{}, false
 }
 
 // replace gives the bundle its new input in the shards that the split names.

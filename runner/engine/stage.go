@@ -159,6 +159,18 @@ func (st *stage) lane(i int) *lane {
 	return &st.lanes[st.shards[i].home]
 }
 
+// deferring tells whether the stage holds back small bundles, and nothing else.
+func (st *stage) deferring() bool {
+	deferring := false
+	for i := range st.lanes {
+		if len(st.lanes[i].shards) > 0 && st.lanes[i].deferred == never {
+			return false
+		}
+		deferring = deferring || len(st.lanes[i].shards) > 0
+	}
+	return deferring && len(st.again) == 0
+}
+
 // idle tells whether the stage has nothing that could start now.
 func (st *stage) idle() bool {
 	if len(st.again) > 0 {
