@@ -50,9 +50,13 @@ type BundleFailed struct {
 	Err    error
 }
 
-// SplitDone answers a SplitRequest. With Accepted, the bundle's input becomes
-// Primary, and Residual is put in the queue: in front, in the place of what it
-// was cut from. For a shard that is not named nothing changes.
+// SplitDone answers a SplitRequest, before the end of the bundle. With Accepted,
+// the bundle's input becomes Primary, and Residual is put in the queue: in
+// front, in the place of what it was cut from (behind what is queued, if it was
+// a checkpoint that CheckpointAfter asked for; what is cut from a running element
+// should then come last, so that the others have their turn). For a shard that
+// is not named nothing changes: a bundle of several shards names each that the
+// split has touched, or a retry would run what was given away once more.
 type SplitDone struct {
 	Bundle   BundleID
 	Accepted bool

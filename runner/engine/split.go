@@ -116,8 +116,7 @@ func (e *Engine) splitDone(ev *SplitDone) {
 		b.asked.refused++
 		return
 	}
-	holds := b.holds()
-	if err := b.checkSplit(ev, holds); err != nil {
+	if err := b.checkSplit(ev); err != nil {
 		e.broke(b.stage, err)
 		return
 	}
@@ -126,13 +125,13 @@ func (e *Engine) splitDone(ev *SplitDone) {
 	if !b.stage.StableInput {
 		b.after = 0
 	}
-	primary := e.holdPrimary(b, ev.Primary, holds)
+	primary := e.holdPrimary(b, ev.Primary)
 	e.placeResidual(b, ev.Residual)
 	c.Consumed = e.replace(b, ev, primary)
 	e.ready.Commits = append(e.ready.Commits, c)
 }
 
-func (b *bundle) checkSplit(ev *SplitDone, holds map[placed]beam.EventTime) error {
+func (b *bundle) checkSplit(ev *SplitDone) error {
 	if b.stage.reads() {
 		return fmt.Errorf("a bundle of a source was split")
 	}
@@ -140,26 +139,6 @@ func (b *bundle) checkSplit(ev *SplitDone, holds map[placed]beam.EventTime) erro
 		for _, s := range list {
 			if !b.has(s.Shard) {
 				return fmt.Errorf("a split names shard %d, which is not in the bundle", s.Shard)
-			}
-			if err := b.checkPart(s, holds); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// checkPart tells whether a block is named for another shard than its own: what
-// is left of that shard would be worked on twice.
-func (b *bundle) checkPart(part ShardBlocks, holds map[placed]beam.EventTime) error {
-	for _, in := range part.Blocks {
-		if _, here := holds[placed{part.Shard, in.Block.ID}]; here {
-			continue
-		}
-		for i := range b.work {
-			if _, ok := holds[placed{b.work[i].Shard, in.Block.ID}]; ok {
-				return fmt.Errorf("a split names block %d of shard %d under shard %d",
-					in.Block.ID, b.work[i].Shard, part.Shard)
 			}
 		}
 	}
@@ -186,7 +165,8 @@ func (b *bundle) holds() map[placed]beam.EventTime {
 
 // holdPrimary accounts for the primaries; a block that is kept as it is keeps
 // its hold.
-func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks, holds map[placed]beam.EventTime) map[int][]InputBlock {
+func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks) map[int][]InputBlock {
+	holds := b.holds()
 	primary := make(map[int][]InputBlock, len(parts))
 	for _, part := range parts {
 		for _, in := range part.Blocks {
