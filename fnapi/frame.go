@@ -1,6 +1,7 @@
 package fnapi
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"google.golang.org/grpc/mem"
@@ -55,20 +56,11 @@ func newFeed(b *Bundle) *feed {
 func allFamilies(b *Bundle) []TimerFamily {
 	families := b.TimerFamilies
 	for _, t := range b.Timers {
-		if !hasFamily(families, t.TimerFamily) {
-			families = append(families[:len(families):len(families)], t.TimerFamily)
+		if !slices.Contains(families, t.TimerFamily) {
+			families = append(slices.Clip(families), t.TimerFamily)
 		}
 	}
 	return families
-}
-
-func hasFamily(families []TimerFamily, f TimerFamily) bool {
-	for _, have := range families {
-		if have == f {
-			return true
-		}
-	}
-	return false
 }
 
 // truncate drops what was not sent yet; the ends are sent still, so that the

@@ -78,7 +78,7 @@ func useEverything(t *testing.T) {
 	dead := fnapitest.StartPool(t, fnapitest.Die)
 	r.pool(fnapi.Environment{Env: dead.Environment()})
 	_, _ = finish(t, r.up().Start(bundle(d, &output{}, "x")))
-	await(t, r.losses, "loss")
+	_ = await(t, r.losses, "loss")
 	r.pool(fnapi.Environment{Env: external(freeAddress(t))})
 	warm := r.pool(fnapi.Environment{Env: harness("echo"), Parallelism: 1})
 	warm.Close()

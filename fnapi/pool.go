@@ -83,16 +83,13 @@ func (p *pool) start() {
 		n = p.launcher.parallelism()
 	}
 	for range n {
-		p.places.Add(1)
-		go p.keep()
+		p.places.Go(p.keep)
 	}
-	p.places.Add(1)
-	go func() {
-		defer p.places.Done()
+	p.places.Go(func() {
 		if text := p.launcher.notice(p.ctx); text != "" {
 			p.warn(text)
 		}
-	}()
+	})
 	context.AfterFunc(p.ctx, p.Close)
 }
 
@@ -122,7 +119,6 @@ func (p *pool) uses(descriptor string) {
 
 // keep keeps one place filled.
 func (p *pool) keep() {
-	defer p.places.Done()
 	var pause backoff
 	for p.ctx.Err() == nil {
 		h, err := p.hire()
@@ -234,12 +230,10 @@ func (p *pool) release(h *hired) {
 // background.
 func (s *Server) retire(h *hired, why error) {
 	h.end(why)
-	s.running.Add(1)
-	go func() {
-		defer s.running.Done()
+	s.running.Go(func() {
 		h.handle.stop()
 		s.dismiss(h.worker)
-	}()
+	})
 }
 
 // maxFailures is how many workers in a row may end before they connect.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
 
-	"fresnel/fnapi/internal/child"
+	"fresnel/fnapi/boot/child"
 	"fresnel/internal/beam"
 )
 
@@ -113,7 +114,7 @@ func (*process) notice(context.Context) string { return "" }
 func (*process) parallelism() int { return runtime.GOMAXPROCS(0) }
 
 func (p *process) launch(_ context.Context, w *worker) (handle, error) {
-	return launchChild(w, p.where, append(p.argv[:len(p.argv):len(p.argv)], containerFlags(w)...), p.env)
+	return launchChild(w, p.where, append(slices.Clip(p.argv), containerFlags(w)...), p.env)
 }
 
 // containerFlags are those of Beam's container contract.

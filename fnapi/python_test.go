@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"fresnel/fnapi"
+	"fresnel/fnapi/boot"
 	"fresnel/internal/beam"
 )
 
@@ -293,6 +294,32 @@ func TestBootedPython(t *testing.T) {
 	next := r.up()
 	var again output
 	finishWell(t, next.Start(bundle(pythonStage(t, "Twice"), &again, kv("a", "2"))))
+}
+
+// TestFresnelWorkerPool runs harnesses by way of "fresnel worker-pool".
+func TestFresnelWorkerPool(t *testing.T) {
+	service := &boot.Service{Python: python(t)}
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- service.Serve(ctx, listener) }()
+	r := newRig(t, fnapi.Config{})
+	pool := r.pool(fnapi.Environment{Env: external(listener.Addr().String()), Parallelism: 2})
+	for _, w := range []fnapi.Worker{r.up(), r.up()} {
+		var out output
+		finishWell(t, w.Start(bundle(pythonStage(t, "Twice"), &out, kv("a", "1"))))
+		if got := strings.Join(values(out.of("out")), " "); got != "1 1" {
+			t.Errorf("output %s", got)
+		}
+	}
+	pool.Close()
+	stop()
+	if err := await(t, served, "end of the service"); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestBootInstallsDependencies stages a requirements file and the wheel that it

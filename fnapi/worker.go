@@ -3,12 +3,12 @@ package fnapi
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
-	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
 	"fresnel/internal/beam"
 )
@@ -50,22 +50,13 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 		server:    s,
 		env:       env,
 		endpoint:  endpoint,
-		named:     hasCapability(env.Env, "beam:protocol:named_data_streams:v1"),
+		named:     slices.Contains(env.Env.GetCapabilities(), "beam:protocol:named_data_streams:v1"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		control:   newOutbox[*fnpb.InstructionRequest](),
 		bundles:   make(map[string]*running),
 		calls:     make(map[string]answerFunc),
 	}
-}
-
-func hasCapability(env *pipepb.Environment, urn string) bool {
-	for _, c := range env.GetCapabilities() {
-		if c == urn {
-			return true
-		}
-	}
-	return false
 }
 
 // ID is also the worker_id of the harness's calls.

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"net"
 
-	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
-	"google.golang.org/grpc"
-
 	"fresnel/fnapi/boot"
 )
 
@@ -26,16 +23,6 @@ func workerPool(ctx context.Context, args []string) error {
 		return fmt.Errorf("cannot serve workers: %w (choose another --port)", err)
 	}
 	service := &boot.Service{Python: *python, Print: func(worker, line string) { fmt.Printf("%s: %s\n", worker, line) }}
-	server := grpc.NewServer()
-	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, service)
 	fmt.Printf("worker pool at %s; for a pipeline: --environment_type=EXTERNAL --environment_config=%s\n", listener.Addr(), listener.Addr())
-	context.AfterFunc(ctx, func() {
-		service.Close()
-		server.Stop()
-	})
-	if err := server.Serve(listener); err != nil {
-		return err
-	}
-	service.Close()
-	return nil
+	return service.Serve(ctx, listener)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
-	"fresnel/fnapi/internal/child"
+	"fresnel/fnapi/boot/child"
 )
 
 const (
@@ -101,9 +102,7 @@ func descriptor(endpoint string) string { return "url: " + strconv.Quote(endpoin
 func withCache(options map[string]any) map[string]any {
 	const name = "beam:option:max_cache_memory_usage_mb:v1"
 	set := make(map[string]any, len(options)+1)
-	for k, v := range options {
-		set[k] = v
-	}
+	maps.Copy(set, options)
 	if v := fmt.Sprint(set[name]); set[name] == nil || v == "0" {
 		set[name] = cacheMB
 	}

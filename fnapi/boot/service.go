@@ -3,9 +3,11 @@ package boot
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc"
 )
 
 // Service is a BeamFnExternalWorkerPool whose workers are processes on this
@@ -29,12 +31,21 @@ type serviceWorker struct {
 	err    error // valid once done is closed
 }
 
+// Serve serves at listener until ctx ends, then ends the workers.
+func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
+	server := grpc.NewServer()
+	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, s)
+	defer context.AfterFunc(ctx, server.Stop)()
+	defer s.Close()
+	return server.Serve(listener)
+}
+
 // StartWorker starts a worker, and answers once its process runs.
 func (s *Service) StartWorker(ctx context.Context, req *fnpb.StartWorkerRequest) (*fnpb.StartWorkerResponse, error) {
 	started := make(chan struct{})
 	w, err := s.start(req, func() { close(started) })
 	if err != nil {
-		return &fnpb.StartWorkerResponse{Error: err.Error()}, nil
+		return &fnpb.StartWorkerResponse{Error: err.Error()}, nil //nolint:nilerr // the protocol's way to say it
 	}
 	select {
 	case <-started:

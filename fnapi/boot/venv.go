@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"fresnel/fnapi/internal/child"
+	"fresnel/fnapi/boot/child"
 )
 
 // Files that Beam's Python client stages under fixed names (stager.py).
@@ -63,7 +63,7 @@ func listed(path string) []string {
 		return nil
 	}
 	var names []string
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		if name := strings.TrimSpace(line); name != "" && filepath.IsLocal(name) {
 			names = append(names, name)
 		}
@@ -74,7 +74,7 @@ func listed(path string) []string {
 // with is an interpreter that has what is needed besides what i has: i itself
 // if there is nothing, or a virtual environment that is kept for the next
 // worker with the same needs.
-func (i Interpreter) with(ctx context.Context, n needs, print func(string)) (Interpreter, error) {
+func (i Interpreter) with(ctx context.Context, n needs, say func(string)) (Interpreter, error) {
 	if n.none() {
 		return i, nil
 	}
@@ -83,7 +83,7 @@ func (i Interpreter) with(ctx context.Context, n needs, print func(string)) (Int
 		cache = os.TempDir()
 	}
 	key := sha256.Sum256([]byte(i.Path + "\n" + i.Version + "\n" + i.Beam + "\n" + n.hash))
-	v := venv{dir: filepath.Join(cache, "fresnel", "venvs", hex.EncodeToString(key[:16])), print: print}
+	v := venv{dir: filepath.Join(cache, "fresnel", "venvs", hex.EncodeToString(key[:16])), print: say}
 	if err := os.MkdirAll(filepath.Dir(v.dir), 0o700); err != nil {
 		return i, err
 	}

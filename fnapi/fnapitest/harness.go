@@ -9,7 +9,9 @@ package fnapitest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 
@@ -128,11 +130,7 @@ func (h *Harness) spawn(f func()) {
 	if h.ctx.Err() != nil {
 		return
 	}
-	h.goes.Add(1)
-	go func() {
-		defer h.goes.Done()
-		f()
-	}()
+	h.goes.Go(f)
 }
 
 // Kill ends the harness as a killed process ends: connections break.
@@ -292,11 +290,13 @@ func (h *Harness) Log(entries ...*fnpb.LogEntry) error {
 	if err := stream.CloseSend(); err != nil {
 		return err
 	}
-	for {
-		if _, err := stream.Recv(); err != nil {
-			return nil
-		}
+	for err == nil { // the server ends the stream once it has all
+		_, err = stream.Recv()
 	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // Provision asks for the provision info, as a container does at start.

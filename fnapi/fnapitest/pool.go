@@ -118,7 +118,7 @@ func (p *Pool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) (*fn
 	}
 	h, err := Connect(req.GetControlEndpoint().GetUrl(), req.GetWorkerId(), p.script, p.options...)
 	if err != nil {
-		return &fnpb.StartWorkerResponse{Error: err.Error()}, nil
+		return &fnpb.StartWorkerResponse{Error: err.Error()}, nil //nolint:nilerr // the protocol's way to say it
 	}
 	p.mu.Lock()
 	p.workers = append(p.workers, h)

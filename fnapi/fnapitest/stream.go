@@ -38,11 +38,7 @@ func (h *Harness) dataStream(name string) (*dataStream, error) {
 	}
 	s := &dataStream{stream: stream}
 	h.streams[name] = s
-	h.goes.Add(1)
-	go func() {
-		defer h.goes.Done()
-		h.readData(stream)
-	}()
+	h.goes.Go(func() { h.readData(stream) })
 	return s, nil
 }
 
@@ -91,11 +87,7 @@ func (h *Harness) stateStream() (*stateStream, error) {
 		return nil, err
 	}
 	h.state = &stateStream{stream: stream, waiting: make(map[string]chan *fnpb.StateResponse)}
-	h.goes.Add(1)
-	go func() {
-		defer h.goes.Done()
-		h.state.read()
-	}()
+	h.goes.Go(h.state.read)
 	return h.state, nil
 }
 

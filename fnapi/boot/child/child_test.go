@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"fresnel/fnapi/internal/child"
+	"fresnel/fnapi/boot/child"
 )
 
 type log struct {
@@ -72,7 +72,7 @@ func TestEndlessOutputWithoutALineEndIsCut(t *testing.T) {
 	l := newLog()
 	p := sh(t, l, `head -c 1000000 /dev/zero | tr '\0' x`)
 	wait(t, p.Done())
-	for _, line := range strings.Split(l.all(), "|") {
+	for line := range strings.SplitSeq(l.all(), "|") {
 		if len(line) > 64<<10 {
 			t.Fatalf("a line of %d bytes", len(line))
 		}

@@ -7,10 +7,10 @@ package child
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 )
@@ -176,9 +176,5 @@ func (t *Tail) Describe(err error) string {
 	if len(t.last) == 0 {
 		return how + ", without a word"
 	}
-	text := how + "; its last words:"
-	for _, line := range t.last {
-		text += fmt.Sprintf("\n  %s", line)
-	}
-	return text
+	return how + "; its last words:\n  " + strings.Join(t.last, "\n  ")
 }
