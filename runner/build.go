@@ -96,15 +96,26 @@ func (j *job) poolSpecs() []engine.PoolSpec {
 		sourcePool: {Name: "sources", Native: true, Slots: 1},
 	}
 	for _, st := range j.stages {
-		if st.plan.Kind != translate.Harness || j.poolOf(st.plan.Harness.Environment) != nil {
+		env, ok := environmentOf(st.plan)
+		if !ok || j.poolOf(env) != nil {
 			continue
 		}
-		env := st.plan.Harness.Environment
-		p := &pool{job: j, index: len(specs), env: env, workers: map[int]fnapi.Worker{}, numbers: map[string]int{}}
+		p := &pool{job: j, index: len(specs), env: env, workers: map[int]fnapi.Worker{}, numbers: map[string]int{}, up: make(chan struct{})}
 		j.pools = append(j.pools, p)
 		specs = append(specs, engine.PoolSpec{Name: string(env), Slots: 2, PerBundle: 2 * time.Millisecond})
 	}
 	return specs
+}
+
+// environmentOf is the environment whose workers a stage needs, if any.
+func environmentOf(s *translate.Stage) (beam.EnvironmentID, bool) {
+	switch {
+	case s.Kind == translate.Harness:
+		return s.Harness.Environment, true
+	case s.Kind == translate.Group && s.Group.MergeWindows != nil:
+		return s.Group.MergeWindows.Harness.Environment, true
+	}
+	return "", false
 }
 
 func (j *job) poolOf(env beam.EnvironmentID) *pool {
@@ -130,7 +141,7 @@ func (j *job) buildStage(st *stage) (err error) {
 		err = j.buildSink(st)
 	case translate.TestStream:
 		st.spec.Role, st.spec.Shards = engine.Script, 1
-		st.executor, err = j.newScript(st)
+		st.executor = j.newScript(st)
 	case translate.Group:
 		st.spec.Shards, st.spec.Exclusive = j.runner.cfg.KeyShards, true
 		st.executor, err = j.newGroup(st)
@@ -166,6 +177,12 @@ func (j *job) connector(st *stage) (connectors.Connector, connectors.Transform, 
 	con := j.runner.connectors[c.URN]
 	if con == nil {
 		return nil, t, &beam.Error{Code: beam.Unsupported, What: "no connector runs " + c.URN}
+	}
+	if len(st.plan.Inputs) > 0 {
+		var err error
+		if t.Input, err = j.coders.element(st.plan.Inputs[0]); err != nil {
+			return nil, t, err
+		}
 	}
 	return con, t, nil
 }

@@ -120,17 +120,20 @@ func (g *gater) of(dst []engine.Gate, w *coder.Windowed, e *coder.Element) ([]en
 	return dst, err
 }
 
-// mapped is the standard mapping: the last side window that holds the main
-// window's maximum timestamp.
+// mapped is the standard mapping: of the side windows that hold the main window's
+// maximum timestamp the earliest, as the SDKs have it.
 func (s sideGate) mapped(end beam.EventTime) beam.Window {
 	windows := s.fn.Assign(nil, end)
-	last := windows[0]
+	if len(windows) == 0 {
+		return beam.GlobalWindow
+	}
+	first := windows[0]
 	for _, w := range windows[1:] {
-		if w.End > last.End {
-			last = w
+		if w.Start < first.Start {
+			first = w
 		}
 	}
-	return last
+	return first
 }
 
 func appendGate(dst []engine.Gate, g engine.Gate) []engine.Gate {

@@ -31,7 +31,11 @@ func (j *job) newGroup(s *stage) (*groupExecutor, error) {
 	if err != nil {
 		return nil, err
 	}
-	grouping, err := window.NewGrouping(window.Config{Strategy: strategy, Input: in,
+	merge, err := j.customMerge(s.plan.Group.MergeWindows)
+	if err != nil {
+		return nil, err
+	}
+	grouping, err := window.NewGrouping(window.Config{CustomMerge: merge, Strategy: strategy, Input: in,
 		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators})
 	if err != nil {
 		return nil, err

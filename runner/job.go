@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fresnel/fnapi"
@@ -28,6 +29,7 @@ type job struct {
 	work   sync.WaitGroup // goroutines of executors
 
 	store   store.Store
+	asides  atomic.Int64 // counts questions beside the plan's flow
 	clock   clock
 	gates   *gates
 	metrics *metrics
@@ -333,6 +335,11 @@ func (j *job) close() {
 			s.executor.close()
 		}
 	}
+}
+
+// asideID is the id of the next question beside the plan's flow.
+func (j *job) asideID(s *translate.Stage) string {
+	return fmt.Sprintf("%s/%s/aside-%d", j.sub.ID, s.ID, j.asides.Add(1))
 }
 
 // where is the place of an error of a stage.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"strconv"
 	"sync"
 
@@ -22,6 +23,8 @@ type pool struct {
 	workers map[int]fnapi.Worker
 	numbers map[string]int
 	next    int
+	// up is closed, and made anew, when a worker comes.
+	up chan struct{}
 }
 
 // startPools asks for the workers of every environment that the plan uses.
@@ -69,6 +72,8 @@ func (p *pool) WorkerUp(w fnapi.Worker) {
 	n := p.next
 	p.next++
 	p.workers[n], p.numbers[w.ID()] = w, n
+	close(p.up)
+	p.up = make(chan struct{})
 	p.mu.Unlock()
 	p.job.report.Running()
 	p.job.send(report{event: engine.Event{WorkerUp: &engine.WorkerUp{Pool: p.index, Worker: n}}})
@@ -98,6 +103,24 @@ func (p *pool) worker(n int) fnapi.Worker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.workers[n]
+}
+
+// any waits for a worker and returns one.
+func (p *pool) any(ctx context.Context) (fnapi.Worker, error) {
+	for {
+		p.mu.Lock()
+		up := p.up
+		for _, w := range p.workers {
+			p.mu.Unlock()
+			return w, nil
+		}
+		p.mu.Unlock()
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (p *pool) close() {

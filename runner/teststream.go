@@ -14,22 +14,14 @@ import (
 // starts one only when nothing else can happen.
 type scriptExecutor struct {
 	native
-	events   []*pipepb.TestStreamPayload_Event
-	elements []*coder.Coder // by output
-	next     int            // changed by commits only
+	events []*pipepb.TestStreamPayload_Event
+	next   int // changed by commits only
 }
 
-func (j *job) newScript(s *stage) (*scriptExecutor, error) {
+func (j *job) newScript(s *stage) *scriptExecutor {
 	x := &scriptExecutor{native: native{job: j, stage: s}, events: s.plan.TestStream.Payload.GetEvents()}
-	for _, out := range s.plan.Outputs {
-		c, err := j.coders.coder(out.Coder)
-		if err != nil {
-			return nil, s.badData(err)
-		}
-		x.elements = append(x.elements, c)
-	}
 	x.work = x.play
-	return x, nil
+	return x
 }
 
 // play plays the next event.
@@ -72,9 +64,10 @@ func (x *scriptExecutor) add(ev *pipepb.TestStreamPayload_Event_AddElements, c *
 	out := x.output(ev.GetTag())
 	for _, e := range ev.GetElements() {
 		el := coder.AppendHeader(nil, clamp(e.GetTimestamp()), 1, nil, beam.NoFiring)
-		el, err := appendNested(el, x.elements[out], e.GetEncodedElement())
-		if err != nil {
-			return err
+		if x.stage.plan.TestStream.Prefix {
+			el = coder.AppendLengthPrefixed(el, e.GetEncodedElement())
+		} else {
+			el = append(el, e.GetEncodedElement()...)
 		}
 		if err := c.add(out, el); err != nil {
 			return err
@@ -85,20 +78,4 @@ func (x *scriptExecutor) add(ev *pipepb.TestStreamPayload_Event_AddElements, c *
 
 func clamp(ms int64) beam.EventTime {
 	return min(max(beam.EventTime(ms), beam.MinEventTime), beam.MaxEventTime)
-}
-
-// appendNested appends an element that is encoded in the outer form, as
-// TestStream payloads have it, in the nested form of the data streams.
-func appendNested(dst []byte, c *coder.Coder, outer []byte) ([]byte, error) {
-	switch c.Kind() {
-	case coder.KindLengthPrefix, coder.KindBytes, coder.KindStringUTF8:
-		return coder.AppendLengthPrefixed(dst, outer), nil
-	case coder.KindKV:
-		n, err := c.Component(0).Skip(outer)
-		if err != nil {
-			return nil, err
-		}
-		return appendNested(append(dst, outer[:n]...), c.Component(1), outer[n:])
-	}
-	return append(dst, outer...), nil
 }

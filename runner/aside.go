@@ -1,0 +1,146 @@
+package runner
+
+import (
+	"context"
+
+	"fresnel/fnapi"
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/window"
+	"fresnel/translate"
+)
+
+// aside asks an SDK something beside the plan's flow: a stage without edges,
+// run on any worker of its environment.
+type aside struct {
+	job        *job
+	stage      *translate.Stage
+	pool       *pool
+	descriptor *fnapi.Descriptor
+	in, out    *coder.Windowed
+}
+
+// newAside returns nil for a nil stage.
+func (j *job) newAside(s *translate.Stage) (*aside, error) {
+	if s == nil {
+		return nil, nil
+	}
+	a := &aside{job: j, stage: s, pool: j.poolOf(s.Harness.Environment),
+		descriptor: &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor}}
+	var err error
+	if a.in, err = j.coders.element(s.Inputs[0]); err != nil {
+		return nil, err
+	}
+	a.out, err = j.coders.element(s.Outputs[0])
+	return a, err
+}
+
+// ask sends one value and returns the one value that comes back. A worker that
+// is lost meanwhile is replaced and asked again.
+func (a *aside) ask(ctx context.Context, value []byte) ([]byte, error) {
+	input := append(coder.AppendHeader(nil, beam.EndOfGlobalWindow, 1, nil, beam.NoFiring), value...)
+	for {
+		w, err := a.pool.any(ctx)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := a.askWorker(ctx, w, input)
+		if beam.CodeOf(err) != beam.Unavailable || ctx.Err() != nil {
+			return answer, err
+		}
+		if !sleep(ctx, backoff(0)) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([]byte, error) {
+	var out []byte
+	run := w.Start(&fnapi.Bundle{ID: a.job.asideID(a.stage), Descriptor: a.descriptor, Source: a.stage.Harness.Source,
+		Sinks: a.stage.Harness.Sinks, Input: [][]byte{input},
+		Output: func(_ beam.TransformID, _ string, data []byte) error {
+			out = append(out, data...)
+			return nil
+		}})
+	select {
+	case <-run.Done():
+	case <-ctx.Done():
+		run.Abandon()
+		return nil, ctx.Err()
+	}
+	if _, err := run.Result(); err != nil {
+		return nil, err
+	}
+	var el coder.Element
+	if n, err := a.out.Scan(out, &el); err != nil || n != len(out) {
+		return nil, &beam.Error{Code: beam.BadData, Where: a.stage.Name, What: "the SDK did not answer with one element", Cause: err}
+	}
+	return el.Value, nil
+}
+
+// customMerge merges windows in the SDK (MERGE_WINDOWS): nil if the runner can.
+func (j *job) customMerge(s *translate.Stage) (func([][]byte) ([]window.Merge, error), error) {
+	a, err := j.newAside(s)
+	if a == nil || err != nil {
+		return nil, err
+	}
+	return func(windows [][]byte) ([]window.Merge, error) {
+		question := coder.AppendIterableCount(coder.AppendLengthPrefixed(nil, nil), len(windows))
+		for _, w := range windows {
+			question = append(question, w...)
+		}
+		answer, err := a.ask(j.ctx, question)
+		if err != nil {
+			return nil, err
+		}
+		return a.merges(answer)
+	}, nil
+}
+
+// merges reads KV<nonce, KV<unmerged, iterable<KV<result, sources>>>>.
+func (a *aside) merges(answer []byte) ([]window.Merge, error) {
+	_, body, err := a.out.Value().SplitKV(answer)
+	if err != nil {
+		return nil, err
+	}
+	merged := a.out.Value().Component(1)
+	_, list, err := merged.SplitKV(body)
+	if err != nil {
+		return nil, err
+	}
+	pair := merged.Component(1).Component(0)
+	var all []window.Merge
+	err = eachOf(list, pair, func(one []byte) error {
+		result, sources, err := pair.SplitKV(one)
+		if err != nil {
+			return err
+		}
+		m := window.Merge{Result: result}
+		all = append(all, m)
+		return eachOf(sources, pair.Component(0), func(w []byte) error {
+			last := &all[len(all)-1]
+			last.Sources = append(last.Sources, w)
+			return nil
+		})
+	})
+	return all, err
+}
+
+// eachOf calls f with the elements of an encoded iterable of known length.
+func eachOf(list []byte, element *coder.Coder, f func([]byte) error) error {
+	if len(list) < 4 {
+		return coder.ErrShort
+	}
+	list = list[4:]
+	for len(list) > 0 {
+		n, err := element.Skip(list)
+		if err != nil {
+			return err
+		}
+		if err := f(list[:n:n]); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
+}
