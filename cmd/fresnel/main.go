@@ -27,6 +27,7 @@ func commands() []command {
 	return []command{
 		{"serve", "serve the job endpoint (default)", serve},
 		{"run", "run a pipeline: fresnel run pipeline.py [its options]", runPipeline},
+		{"demo", "run the CDN example on embedded parts and show its table", demo},
 		{"boot", "start an SDK harness (the entry point of PROCESS environments)", bootHarness},
 		{"worker-pool", "serve SDK harnesses to runners on this or other machines", workerPool},
 		{"version", "print the version", version},
