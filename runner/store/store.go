@@ -63,6 +63,8 @@ type Store interface {
 	Block(id uint64) []byte
 	// BlockBytes is what all blocks hold together.
 	BlockBytes() int64
+	// Close frees everything; what is added later is not kept.
+	Close()
 }
 
 // Memory is a Store in memory. Make it with NewMemory.
@@ -78,7 +80,7 @@ type Memory struct {
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{entries: btree.NewMap[string, []byte](64), blocks: map[uint64][]byte{}}
+	return &Memory{entries: newEntries(), blocks: map[uint64][]byte{}}
 }
 
 // Snapshot shares all nodes with the store; what Apply changes is copied.
@@ -126,9 +128,11 @@ func (m *Memory) freeBlocks(ids []uint64) {
 func (m *Memory) AddBlock(data []byte) uint64 {
 	id := m.next.Add(1)
 	m.blockMu.Lock()
-	m.blocks[id] = data
-	m.blockMu.Unlock()
-	m.bytes.Add(int64(len(data)))
+	defer m.blockMu.Unlock()
+	if m.blocks != nil {
+		m.blocks[id] = data
+		m.bytes.Add(int64(len(data)))
+	}
 	return id
 }
 
@@ -142,6 +146,17 @@ func (m *Memory) Block(id uint64) []byte {
 // BlockBytes counts blocks that were not freed.
 func (m *Memory) BlockBytes() int64 { return m.bytes.Load() }
 
+// Close lets go of blocks and entries; snapshots stay as they are.
+func (m *Memory) Close() {
+	m.mu.Lock()
+	m.entries = newEntries()
+	m.mu.Unlock()
+	m.blockMu.Lock()
+	defer m.blockMu.Unlock()
+	m.blocks = nil
+	m.bytes.Store(0)
+}
+
 type snapshot struct{ entries *btree.Map[string, []byte] }
 
 func (s snapshot) Get(key string) ([]byte, bool) { return s.entries.Get(key) }
@@ -149,3 +164,7 @@ func (s snapshot) Get(key string) ([]byte, bool) { return s.entries.Get(key) }
 func (s snapshot) Ascend(from, to string, f func(string, []byte) bool) {
 	s.entries.Ascend(from, func(k string, v []byte) bool { return k < to && f(k, v) })
 }
+
+// newEntries has small nodes: a commit copies each node that it changes and a
+// snapshot shares (BenchmarkTxn).
+func newEntries() *btree.Map[string, []byte] { return btree.NewMap[string, []byte](16) }
