@@ -2,7 +2,6 @@ package expansion_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"fresnel/connectors/expansion"
 	"fresnel/connectors/kafka"
 	"fresnel/connectors/mysql"
+	"fresnel/integration/parts"
 )
 
 // The tests here run an unmodified Beam Python client against the service and
@@ -39,63 +39,54 @@ func serve(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// result is what testdata/expand.py printed.
+// result is what testdata/expand.py printed for a case.
 type result struct {
-	elementType string
-	pipeline    *pipepb.Pipeline
-	err         string
+	Case, Type, Error string
+	Pipeline          json.RawMessage
+	pipeline          pipepb.Pipeline
 }
 
-func expand(t *testing.T, args ...string) result {
+// run runs the script, which takes all its cases at once: it is slow to start.
+func run(t *testing.T, args ...string) map[string]*result {
 	t.Helper()
 	python, err := filepath.Abs("../../.venv/bin/python")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := exec.LookPath(python); err != nil {
-		t.Skip("no Python environment: make venv")
+		t.Skip("no Python environment")
 	}
-	cmd := exec.CommandContext(context.Background(), python, append([]string{"testdata/expand.py", serve(t)}, args...)...)
+	cmd := exec.CommandContext(t.Context(), python, append([]string{"testdata/expand.py", serve(t)}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
-	var r result
+	results := map[string]*result{}
 	for line := range strings.Lines(string(out)) {
-		r.add(t, []byte(line))
-	}
-	if strings.Contains(r.err, "secret-word") {
-		t.Errorf("the error shows the password: %s", r.err)
-	}
-	return r
-}
-
-func (r *result) add(t *testing.T, line []byte) {
-	t.Helper()
-	var fields struct{ Type, Error string }
-	if err := json.Unmarshal(line, &fields); err != nil {
-		t.Fatalf("%v: %s", err, line)
-	}
-	switch {
-	case fields.Type != "":
-		r.elementType = fields.Type
-	case fields.Error != "":
-		r.err = fields.Error
-	default:
-		r.pipeline = &pipepb.Pipeline{}
-		if err := protojson.Unmarshal(line, r.pipeline); err != nil {
-			t.Fatal(err)
+		r := &result{}
+		if err := json.Unmarshal([]byte(line), r); err != nil {
+			t.Fatalf("%v: %s", err, line)
 		}
+		if r.Pipeline != nil {
+			if err := protojson.Unmarshal(r.Pipeline, &r.pipeline); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(r.Error, "secret-word") {
+			t.Errorf("the error shows the password: %s", r.Error)
+		}
+		results[r.Case] = r
 	}
+	return results
 }
 
 // transform returns the one transform with the URN.
 func (r *result) transform(t *testing.T, urn string) *pipepb.PTransform {
 	t.Helper()
-	if r.err != "" {
-		t.Fatal(r.err)
+	if r.Error != "" {
+		t.Fatal(r.Error)
 	}
 	var found *pipepb.PTransform
 	for _, tr := range r.pipeline.GetComponents().GetTransforms() {
@@ -124,98 +115,127 @@ func (r *result) output(t *testing.T, tr *pipepb.PTransform) *pipepb.PCollection
 	return nil
 }
 
-func TestPythonSeesWhatAReadReturns(t *testing.T) {
+func TestPythonClient(t *testing.T) {
 	t.Parallel()
+	results := run(t)
+	expand := func(t *testing.T, name string) *result {
+		t.Helper()
+		r := results[name]
+		if r == nil {
+			t.Fatalf("no case %s", name)
+		}
+		return r
+	}
 	for name, want := range map[string]string{
-		"kafka_read":          "Tuple[Union[<class 'NoneType'>, <class 'bytes'>], Union[<class 'NoneType'>, <class 'bytes'>]]",
-		"kafka_read_text":     "Tuple[Union[<class 'NoneType'>, <class 'int'>], Union[<class 'NoneType'>, <class 'str'>]]",
-		"kafka_read_metadata": "'value': typing.Optional[bytes], 'headers':",
+		"kafka_read":               "Tuple[Union[<class 'NoneType'>, <class 'bytes'>], Union[<class 'NoneType'>, <class 'bytes'>]]",
+		"kafka_read_text":          "Tuple[Union[<class 'NoneType'>, <class 'int'>], Union[<class 'NoneType'>, <class 'str'>]]",
+		"kafka_read_metadata":      "'value': typing.Optional[bytes], 'headers':",
+		"schema_kafka_read":        "{'payload': <class 'str'>}",
+		"schema_kafka_read_errors": "{'failed_row': <class 'bytes'>, 'error_message': <class 'str'>}; {'payload': <class 'bytes'>}",
+		"managed_kafka_read":       "{'payload': <class 'bytes'>}",
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		t.Run("type of "+name, func(t *testing.T) { testRead(t, expand(t, name), want, name == "schema_kafka_read_errors") })
+	}
+	for name, urn := range map[string]string{
+		"kafka_write": kafka.WriteURN, "kafka_write_headers": kafka.WriteURN, "jdbc_write": mysql.WriteURN,
+		"schema_kafka_write": kafka.WriteURN, "schema_mysql_write": mysql.WriteURN, "managed_mysql_write": mysql.WriteURN,
+	} {
+		t.Run("the optimizer keeps "+name, func(t *testing.T) { testWrite(t, expand(t, name), urn) })
+	}
+	t.Run("a bounded read is bounded and redistributed", func(t *testing.T) { testBounded(t, expand(t, "kafka_read_bounded")) })
+	t.Run("two schemas do not collide", func(t *testing.T) {
+		if r := expand(t, "kafka_read_twice"); r.Error != "" {
+			t.Error(r.Error)
+		}
+	})
+	for name, want := range map[string]string{
+		"kafka_read_avro":        "StringDeserializer",
+		"kafka_read_nowhere":     "bootstrap.servers",
+		"kafka_read_commit":      "group.id",
+		"kafka_write_untyped":    "with_output_types",
+		"jdbc_write_postgres":    "com.mysql.cj.jdbc.Driver",
+		"jdbc_write_text":        "beam.Row",
+		"schema_kafka_read_json": "STRING",
+		"schema_kafka_write_raw": "one field of bytes",
+		"schema_unknown":         "mysql_write",
+		"managed_broken":         "colour",
+	} {
+		t.Run("error of "+name, func(t *testing.T) {
 			r := expand(t, name)
-			read := r.transform(t, kafka.ReadURN)
-			if !strings.Contains(r.elementType, want) {
-				t.Errorf("the element type is %s, want %s", r.elementType, want)
+			if !strings.Contains(r.Error, want) {
+				t.Errorf("%q does not contain %q", r.Error, want)
 			}
-			if got := r.output(t, read).GetIsBounded(); got != pipepb.IsBounded_UNBOUNDED {
-				t.Errorf("the output is %v", got)
-			}
-			if read.GetEnvironmentId() != "" || len(read.GetSpec().GetPayload()) == 0 || read.GetUniqueName() != "Read" {
-				t.Errorf("the native transform is %v", read)
-			}
+			t.Log(r.Error)
 		})
 	}
 }
 
-func TestABoundedReadIsBoundedAndRedistributed(t *testing.T) {
-	t.Parallel()
-	r := expand(t, "kafka_read_bounded")
+func testRead(t *testing.T, r *result, want string, bounded bool) {
 	read := r.transform(t, kafka.ReadURN)
-	spread := r.transform(t, "beam:transform:redistribute_arbitrarily:v1")
-	for _, tr := range []*pipepb.PTransform{read, spread} {
-		if got := r.output(t, tr).GetIsBounded(); got != pipepb.IsBounded_BOUNDED {
-			t.Errorf("the output of %s is %v", tr.GetUniqueName(), got)
-		}
+	if !strings.Contains(r.Type, want) {
+		t.Errorf("the element type is %s, want %s", r.Type, want)
+	}
+	if got := r.output(t, read).GetIsBounded(); (got == pipepb.IsBounded_BOUNDED) != bounded {
+		t.Errorf("the output is %v", got)
+	}
+	if read.GetEnvironmentId() != "" || len(read.GetSpec().GetPayload()) == 0 {
+		t.Errorf("the native transform is %v", read)
 	}
 }
 
-func TestSchemasOfOnePipelineDoNotCollide(t *testing.T) {
-	t.Parallel()
-	r := expand(t, "kafka_read_twice")
-	if r.err != "" {
-		t.Fatal(r.err)
-	}
-}
-
-func TestAWriteSurvivesPythonsOptimizer(t *testing.T) {
-	t.Parallel()
-	r := expand(t, "jdbc_write")
-	write := r.transform(t, mysql.WriteURN)
-	if len(write.GetInputs()) != 1 {
-		t.Fatalf("%d inputs", len(write.GetInputs()))
+func testWrite(t *testing.T, r *result, urn string) {
+	write := r.transform(t, urn)
+	if len(write.GetInputs()) != 1 || len(write.GetOutputs()) != 1 {
+		t.Fatalf("%d inputs, %d outputs", len(write.GetInputs()), len(write.GetOutputs()))
 	}
 	for _, id := range write.GetInputs() {
-		pc := r.pipeline.GetComponents().GetPcollections()[id]
-		if urn := r.pipeline.GetComponents().GetCoders()[pc.GetCoderId()].GetSpec().GetUrn(); urn != "beam:coder:row:v1" {
-			t.Errorf("the input's coder is %s", urn)
+		if r.pipeline.GetComponents().GetPcollections()[id] == nil {
+			t.Errorf("the input %s is not described", id)
 		}
 	}
-	if !strings.HasSuffix(write.GetUniqueName(), "Write/Write") {
+	if !strings.HasSuffix(write.GetUniqueName(), "/Write") {
 		t.Errorf("its name is %q", write.GetUniqueName())
 	}
 }
 
-func TestKafkaWritesSurvivePythonsOptimizer(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"kafka_write", "kafka_write_headers"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := expand(t, name)
-			if n := len(r.transform(t, kafka.WriteURN).GetInputs()); n != 1 {
-				t.Errorf("%d inputs", n)
-			}
-		})
+func testBounded(t *testing.T, r *result) {
+	for _, urn := range []string{kafka.ReadURN, "beam:transform:redistribute_arbitrarily:v1"} {
+		if got := r.output(t, r.transform(t, urn)).GetIsBounded(); got != pipepb.IsBounded_BOUNDED {
+			t.Errorf("the output of %s is %v", urn, got)
+		}
 	}
 }
 
-func TestErrorsSayWhatToDo(t *testing.T) {
+func TestPythonReadsADatabase(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a real MariaDB server")
+	}
 	t.Parallel()
+	m := parts.StartMariaDB(t)
+	_, err := m.DB(t).ExecContext(t.Context(), `CREATE TABLE everything (n INT PRIMARY KEY, s VARCHAR(10), flag TINYINT(1), big BIGINT, d DOUBLE, f FLOAT,
+		de DECIMAL(10,2), day DATE, at DATETIME(6), raw BLOB)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := run(t, m.JDBCURL(), parts.MariaDBUser, parts.MariaDBPassword, "everything")
+	all := "{'n': <class 'numpy.int32'>, 's': typing.Optional[str], 'flag': typing.Optional[bool], 'big': typing.Optional[numpy.int64], " +
+		"'d': typing.Optional[numpy.float64], 'f': typing.Optional[numpy.float32], 'de': typing.Optional[decimal.Decimal], " +
+		"'day': typing.Optional[datetime.date], 'at': typing.Optional[apache_beam.utils.timestamp.Timestamp], 'raw': typing.Optional[bytes]}"
 	for name, want := range map[string]string{
-		"kafka_read_avro":     "StringDeserializer",
-		"kafka_read_nowhere":  "bootstrap.servers",
-		"kafka_read_commit":   "group.id",
-		"kafka_write_untyped": "with_output_types",
-		"jdbc_write_postgres": "com.mysql.cj.jdbc.Driver",
-		"jdbc_write_text":     "beam.Row",
+		"jdbc_read":          all,
+		"schema_jdbc_read":   "{'s': typing.Optional[str], 'n': <class 'numpy.int32'>}",
+		"managed_mysql_read": all,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := expand(t, name)
-			if !strings.Contains(r.err, want) {
-				t.Errorf("%q does not contain %q", r.err, want)
-			}
-			t.Log(r.err)
-		})
+		r := results[name]
+		if r == nil {
+			t.Fatalf("no case %s", name)
+		}
+		read := r.transform(t, mysql.ReadURN)
+		if r.Type != want {
+			t.Errorf("%s: the type is %s, want %s", name, r.Type, want)
+		}
+		if got := r.output(t, read).GetIsBounded(); got != pipepb.IsBounded_BOUNDED {
+			t.Errorf("%s: the output is %v", name, got)
+		}
 	}
 }

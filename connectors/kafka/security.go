@@ -96,6 +96,7 @@ func parseJAAS(s string) map[string]string {
 		if !ok {
 			return options
 		}
+		key = strings.TrimSpace(key)
 		if i := strings.LastIndexAny(key, " \t\r\n"); i >= 0 {
 			key = key[i+1:]
 		}
