@@ -347,7 +347,7 @@ func (d *batchDecoder) decompress(b []byte) ([]byte, error) {
 // readAll decompresses b into dst, at most maxBatchBytes.
 func readAll(codec compress.Codec, b, dst []byte) ([]byte, error) {
 	r := codec.NewReader(bytes.NewReader(b))
-	defer r.Close() //nolint:errcheck // it reads from memory
+	defer r.Close()
 	dst = slices.Grow(dst, 4*len(b))
 	for {
 		if len(dst) == cap(dst) {

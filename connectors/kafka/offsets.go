@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -32,7 +33,7 @@ func (s *source) startOffsets(ctx context.Context, all []topicPartition) (map[to
 	if len(left) == 0 {
 		return offsets, nil
 	}
-	at := int64(kafkago.LastOffset)
+	at := kafkago.LastOffset
 	switch s.consumer.reset {
 	case "none":
 		return nil, &beam.Error{Code: beam.Rejected, Where: s.name,
@@ -45,9 +46,7 @@ func (s *source) startOffsets(ctx context.Context, all []topicPartition) (map[to
 	if err != nil {
 		return nil, err
 	}
-	for tp, offset := range rest {
-		offsets[tp] = offset
-	}
+	maps.Copy(offsets, rest)
 	return offsets, nil
 }
 

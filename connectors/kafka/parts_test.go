@@ -45,7 +45,7 @@ func broker(t testing.TB) *parts.Kafka {
 	}
 	shared.once.Do(func() {
 		var dir string
-		if dir, shared.err = os.MkdirTemp("", "fresnel-kafka-"); shared.err == nil {
+		if dir, shared.err = os.MkdirTemp("", "fresnel-kafka-"); shared.err == nil { //nolint:usetesting // it outlives the test that happens to start it
 			shared.broker, shared.err = parts.LaunchKafka(dir, filepath.Join(dir, "log"))
 		}
 	})
@@ -79,7 +79,7 @@ func feed(t testing.TB, k *parts.Kafka, topic string, partition int, values ...s
 	defer transport.CloseIdleConnections()
 	w := &kafkago.Writer{Addr: kafkago.TCP(k.Addr()), Topic: topic, BatchTimeout: time.Millisecond, BatchSize: 1000, Transport: transport,
 		RequiredAcks: kafkago.RequireAll, Balancer: kafkago.BalancerFunc(func(kafkago.Message, ...int) int { return partition })}
-	defer w.Close() //nolint:errcheck // the messages are written
+	defer w.Close()
 	messages := make([]kafkago.Message, len(values))
 	for i, v := range values {
 		messages[i] = kafkago.Message{Key: []byte("key"), Value: []byte(v)}
@@ -176,7 +176,7 @@ func drain(t *testing.T, s connectors.Source, splits []connectors.Split, n int) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close() //nolint:errcheck // it cannot fail
+		defer r.Close()
 		readers = append(readers, r)
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -271,7 +271,7 @@ func TestAGroupGoesOnWhereItCommitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()                                  //nolint:errcheck // it cannot fail
+	defer r.Close()
 	b, err := r.Read(t.Context(), 1, 10*time.Second) // one record
 	if err != nil || b.Count != 1 {
 		t.Fatalf("%+v, %v", b, err)
@@ -303,7 +303,7 @@ func TestReadingStartsAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it cannot fail
+	defer s.Close()
 	if _, err := s.Splits(t.Context()); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "start_read_time") {
 		t.Errorf("no record at or after the time: %v", err)
 	}
@@ -355,7 +355,7 @@ func TestABoundedTimeEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // it cannot fail
+	defer r.Close()
 	b, err := r.Read(t.Context(), 1<<20, 10*time.Second)
 	for err == nil && !b.Done {
 		b, err = r.Read(t.Context(), 1<<20, 10*time.Second)
@@ -371,7 +371,7 @@ func TestAMissingTopicIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it cannot fail
+	defer s.Close()
 	_, err = s.Splits(t.Context())
 	if beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "acces_log") || !strings.Contains(err.Error(), "Read logs") {
 		t.Errorf("%v", err)
@@ -388,7 +388,7 @@ func TestLogAppendTimeNeedsATopicThatHasIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // it cannot fail
+	defer r.Close()
 	if _, err := r.Read(t.Context(), 1<<20, 10*time.Second); beam.CodeOf(err) != beam.Rejected {
 		t.Errorf("%v", err)
 	}
@@ -435,7 +435,7 @@ func BenchmarkRead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it cannot fail
+	defer s.Close()
 	splits, err := s.Splits(b.Context())
 	if err != nil {
 		b.Fatal(err)
@@ -536,7 +536,7 @@ func messages(t testing.TB, k *parts.Kafka, topic string) []kafkago.Message {
 			t.Fatal(err)
 		}
 		r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{k.Addr()}, Topic: topic, Partition: p, MaxWait: 100 * time.Millisecond})
-		for n := int64(0); n < last; n++ {
+		for range last {
 			m, err := r.ReadMessage(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -560,7 +560,7 @@ func TestHeadersAndSerializers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it cannot fail
+	defer s.Close()
 	headers := []any{coder.Row{Schema: header, Values: []any{"h", []byte("x")}}, coder.Row{Schema: header, Values: []any{"null", nil}}}
 	writeAll(t, s, connectorstest.Encode(t, row, 0,
 		coder.Row{Schema: row.Schema(), Values: []any{[]byte("k"), []byte("v"), headers, nil, int64(1), int64(12345)}},
@@ -577,7 +577,7 @@ func TestHeadersAndSerializers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer typed.Close() //nolint:errcheck // it cannot fail
+	defer typed.Close()
 	writeAll(t, typed, connectorstest.Encode(t, c, 0, coder.KV{Key: int64(258), Value: "text"}, coder.KV{Key: int64(258), Value: nil}))
 	found := 0
 	for _, m := range messages(t, k, topic) {

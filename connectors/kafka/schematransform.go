@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"fresnel/connectors/expansion"
@@ -82,9 +83,7 @@ func expandReadRows(_ context.Context, r *expansion.Request) (*expansion.Expansi
 		Topics:   []string{c.String("topic")},
 		Policy:   processingTime,
 	}
-	for key, value := range c.StringMap("consumer_config_updates") {
-		spec.Consumer[key] = value
-	}
+	maps.Copy(spec.Consumer, c.StringMap("consumer_config_updates"))
 	spec.Consumer["bootstrap.servers"] = c.String("bootstrap_servers")
 	spec.MaxSeconds, _ = c.Int("max_read_time_seconds")
 	switch name := strings.ToUpper(c.String("format")); name {
@@ -130,9 +129,7 @@ func expandWriteRows(_ context.Context, r *expansion.Request) (*expansion.Expans
 	c := r.Config
 	c.Require("bootstrap_servers", "topic", "format")
 	spec := &writeSpec{Producer: map[string]string{}, Topic: c.String("topic"), Key: byteArray, Value: byteArray}
-	for key, value := range c.StringMap("producer_config_updates") {
-		spec.Producer[key] = value
-	}
+	maps.Copy(spec.Producer, c.StringMap("producer_config_updates"))
 	spec.Producer["bootstrap.servers"] = c.String("bootstrap_servers")
 	switch name := strings.ToUpper(c.String("format")); name {
 	case "RAW", "JSON":

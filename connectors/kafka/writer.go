@@ -255,10 +255,11 @@ func (w *writer) send(ctx context.Context, e *entry) error {
 			forgotten = forgotten || lost
 		}
 	}
+	err = errors.Join(errs...)
 	if forgotten {
-		errs = append(errs, w.renumber(ctx, e))
+		err = errors.Join(err, w.renumber(ctx, e))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 func (w *writer) produce(ctx context.Context, req *rawproduce.Request) (*produce.Response, error) {

@@ -48,7 +48,7 @@ func server(t testing.TB) *parts.MariaDB {
 	}
 	shared.once.Do(func() {
 		var dir string
-		if dir, shared.err = os.MkdirTemp("", "fresnel-mariadb-"); shared.err != nil {
+		if dir, shared.err = os.MkdirTemp("", "fresnel-mariadb-"); shared.err != nil { //nolint:usetesting // it outlives the test that happens to start it
 			return
 		}
 		if shared.server, shared.err = parts.LaunchMariaDB(dir, filepath.Join(dir, "log")); shared.err == nil {
@@ -182,12 +182,12 @@ func write(t testing.TB, spec writeSpec, row *coder.Coder, rows ...[]any) error 
 	if err != nil {
 		return err
 	}
-	defer s.Close() //nolint:errcheck // it cannot fail
+	defer s.Close()
 	w, _, err := s.Open(context.Background(), 0, 1)
 	if err != nil {
 		return err
 	}
-	defer w.Close() //nolint:errcheck // it cannot fail
+	defer w.Close()
 	var entry [][]byte
 	for _, r := range rows {
 		entry = append(entry, connectorstest.Encode(t, row, 0, coder.Row{Schema: row.Schema(), Values: r})...)
@@ -378,7 +378,7 @@ func BenchmarkWrite(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer w.Close() //nolint:errcheck // it cannot fail
+			defer w.Close()
 			var values []any
 			for i := range 1000 {
 				values = append(values, coder.Row{Schema: row.Schema(), Values: []any{int64(i), int64(i), strings.Repeat("x", 50)}})
@@ -549,7 +549,7 @@ func TestAReadThatIsRefusedSaysWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // it cannot fail
+	defer r.Close()
 	if _, err := r.Read(t.Context(), 1<<20, 10*time.Second); beam.CodeOf(err) != beam.BadData || !strings.Contains(err.Error(), "CONVERT_TO_NULL") {
 		t.Errorf("a zero date: %v", err)
 	}

@@ -148,7 +148,7 @@ func (s *session) rows(ctx context.Context, sql string) ([][]driver.Value, error
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // what was read is whole
+	defer rows.Close()
 	var out [][]driver.Value
 	for {
 		row := make([]driver.Value, len(rows.Columns()))

@@ -130,7 +130,7 @@ func (s *session) execResult(ctx context.Context, sql string, args []driver.Valu
 	if err != nil {
 		return nil, err
 	}
-	defer stmt.Close() //nolint:errcheck // the connection goes on without it
+	defer stmt.Close()
 	return stmt.ExecContext(ctx, named(args))
 }
 
@@ -159,7 +159,7 @@ func (s *session) row(ctx context.Context, sql string, args ...driver.Value) ([]
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // what was read is whole
+	defer rows.Close()
 	out := make([]driver.Value, len(rows.Columns()))
 	if err := rows.Next(out); err != nil {
 		return nil, err
