@@ -8,6 +8,7 @@ import (
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that all other messages go through
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 )
 
 // The Data stream carries nearly all bytes, so its messages bypass the proto
@@ -34,7 +35,8 @@ type entry struct {
 	data                           []byte
 }
 
-// codec is grpc's proto codec, but for the messages of the Data stream.
+// codec is grpc's proto codec, but for the messages of the Data stream and
+// the responses of harnesses.
 type codec struct{ proto encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
@@ -49,13 +51,58 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if in, ok := v.(*elementsIn); ok {
-		return in.decode(data.Materialize())
+	switch m := v.(type) {
+	case *elementsIn:
+		return m.decode(data.Materialize())
+	case *fnpb.InstructionResponse:
+		return proto.Unmarshal(withoutInfos(data.Materialize()), m)
 	}
 	return c.proto.Unmarshal(data, v)
 }
 
-var errElements = errors.New("malformed Elements message")
+// withoutInfos takes the full monitoring infos (3) out of a bundle's response
+// (1001) that has them by short id (5) as well. Python always sends both, and
+// reading the long form was two thirds of the allocations of a
+// response (BenchmarkResponse).
+func withoutInfos(wire []byte) []byte {
+	const bundleResponse, infos, data = 1001, 3, 5
+	var bodies [][]byte
+	rest, err := without(wire, bundleResponse, func(f field) { bodies = append(bodies, f.bytes) })
+	if err != nil || len(bodies) != 1 || !hasBytes(bodies[0], data) {
+		return wire
+	}
+	trimmed, err := without(bodies[0], infos, func(field) {})
+	if err != nil {
+		return wire
+	}
+	rest = protowire.AppendTag(rest, bundleResponse, protowire.BytesType)
+	return protowire.AppendBytes(rest, trimmed)
+}
+
+// hasBytes tells if a message has a length-delimited field of that number.
+func hasBytes(wire []byte, num protowire.Number) (has bool) {
+	err := eachField(wire, func(f field) error {
+		has = has || f.num == num && f.typ == protowire.BytesType
+		return nil
+	})
+	return has && err == nil
+}
+
+// without copies a message but for the fields of one number, which are taken
+// out.
+func without(wire []byte, num protowire.Number, out func(field)) (rest []byte, err error) {
+	err = eachField(wire, func(f field) error {
+		if f.num == num && f.typ == protowire.BytesType {
+			out(f)
+			return nil
+		}
+		rest = append(rest, f.raw...)
+		return nil
+	})
+	return rest, err
+}
+
+var errWire = errors.New("malformed message")
 
 // decode keeps slices of wire.
 func (in *elementsIn) decode(wire []byte) error {
@@ -107,16 +154,19 @@ type field struct {
 	typ   protowire.Type
 	bytes []byte
 	value uint64
+	raw   []byte // tag and all
 }
 
 func eachField(wire []byte, visit func(field) error) error {
 	for len(wire) > 0 {
-		num, typ, n := protowire.ConsumeTag(wire)
-		if n < 0 {
-			return errElements
+		num, typ, tag := protowire.ConsumeTag(wire)
+		if tag < 0 {
+			return errWire
 		}
-		wire = wire[n:]
+		whole := wire
+		wire = wire[tag:]
 		f := field{num: num, typ: typ}
+		var n int
 		switch typ {
 		case protowire.BytesType:
 			f.bytes, n = protowire.ConsumeBytes(wire)
@@ -126,8 +176,9 @@ func eachField(wire []byte, visit func(field) error) error {
 			n = protowire.ConsumeFieldValue(num, typ, wire)
 		}
 		if n < 0 {
-			return errElements
+			return errWire
 		}
+		f.raw = whole[:tag+n]
 		wire = wire[n:]
 		if err := visit(f); err != nil {
 			return err

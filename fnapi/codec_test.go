@@ -2,9 +2,11 @@ package fnapi
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
@@ -72,6 +74,38 @@ func FuzzElements(f *testing.F) {
 		}
 		if gotErr != nil || !same(byKind(got.entries), elements(want)) {
 			t.Errorf("%x: got %+v, %v, want %+v", wire, got.entries, gotErr, elements(want))
+		}
+	})
+}
+
+// FuzzResponse holds a response that is read without its infos against the
+// whole.
+func FuzzResponse(f *testing.F) {
+	for _, r := range []*fnpb.ProcessBundleResponse{
+		{}, {MonitoringData: map[string][]byte{"1": {2}}},
+		{RequiresFinalization: true, MonitoringInfos: []*pipepb.MonitoringInfo{{Urn: "a"}, {Urn: "b"}}},
+		{MonitoringInfos: []*pipepb.MonitoringInfo{{Urn: "a"}}, MonitoringData: map[string][]byte{"1": {2}},
+			ResidualRoots: []*fnpb.DelayedBundleApplication{{}}},
+	} {
+		wire, err := proto.Marshal(&fnpb.InstructionResponse{InstructionId: "i", Response: &fnpb.InstructionResponse_ProcessBundle{ProcessBundle: r}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		want, got := &fnpb.InstructionResponse{}, &fnpb.InstructionResponse{}
+		if proto.Unmarshal(wire, want) != nil {
+			return
+		}
+		if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, got); err != nil {
+			t.Fatal(err)
+		}
+		if b := want.GetProcessBundle(); len(b.GetMonitoringData()) > 0 && len(got.GetProcessBundle().GetMonitoringInfos()) == 0 {
+			b.MonitoringInfos = nil
+		}
+		if !proto.Equal(got, want) {
+			t.Errorf("%x: got %v, want %v", wire, got, want)
 		}
 	})
 }
@@ -162,4 +196,34 @@ func BenchmarkFrames(b *testing.B) {
 			_, last = f.next()
 		}
 	}
+}
+
+// BenchmarkResponse reads a response with 17 metrics, the number of a stage of
+// one Python DoFn, as Python sends it and by the proto runtime alone.
+func BenchmarkResponse(b *testing.B) {
+	r := &fnpb.ProcessBundleResponse{MonitoringData: make(map[string][]byte)}
+	for i := range 17 {
+		payload := []byte{1, 2, 3, 4}
+		r.MonitoringData[fmt.Sprint(i)] = payload
+		r.MonitoringInfos = append(r.MonitoringInfos, &pipepb.MonitoringInfo{
+			Urn: "beam:metric:pardo_execution_time:process_bundle_msecs:v1", Type: "beam:metrics:sum_int64:v1", Payload: payload,
+			Labels: map[string]string{"PTRANSFORM": fmt.Sprint("ref_AppliedPTransform_", i)},
+		})
+	}
+	wire, err := proto.Marshal(&fnpb.InstructionResponse{Response: &fnpb.InstructionResponse_ProcessBundle{ProcessBundle: r}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("codec", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, &fnpb.InstructionResponse{})
+		}
+	})
+	b.Run("proto", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = proto.Unmarshal(wire, &fnpb.InstructionResponse{})
+		}
+	})
 }

@@ -188,7 +188,8 @@ type Residual struct {
 type Result struct {
 	Residuals            []Residual
 	RequiresFinalization bool
-	// Monitoring is metrics data by short id (or from the full infos, then Infos).
+	// Monitoring is metrics data by short id; Infos are set if the worker does not
+	// use short ids.
 	Monitoring map[string][]byte
 	Infos      []*pipepb.MonitoringInfo
 	// LateSplits are splits that the worker made, but whose Split call had given
