@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ type dialogue struct {
 	spec  Spec
 	start time.Time
 	now   time.Time
+	// running are the bundles in flight, oldest first.
+	running []Bundle
 }
 
 // words are the arguments of a line: bare ones and key=value.
@@ -106,11 +109,11 @@ func (d *dialogue) event(w words, body []string) Event {
 	case "lost":
 		return Event{WorkerLost: &WorkerLost{Pool: d.pool(w.bare[1]), Worker: arg(2)}}
 	case "done":
-		return Event{BundleDone: &BundleDone{Bundle: BundleID(arg(1)), Outcome: d.outcome(w, body)}}
+		return Event{BundleDone: &BundleDone{Bundle: d.ended(w.bare[1]), Outcome: d.outcome(w, body)}}
 	case "fail":
-		return Event{BundleFailed: &BundleFailed{Bundle: BundleID(arg(1)), Err: failure(w.bare[2])}}
+		return Event{BundleFailed: &BundleFailed{Bundle: d.ended(w.bare[1]), Err: failure(w.bare[2])}}
 	case "split":
-		return Event{SplitDone: d.split(BundleID(arg(1)), w, body)}
+		return Event{SplitDone: d.split(d.named(w.bare[1]), w, body)}
 	case "written":
 		stage, shard := d.place(w.bare[1])
 		return Event{EntryWritten: &EntryWritten{Stage: stage, Shard: shard, N: int64(arg(2))}}
@@ -127,6 +130,39 @@ func (d *dialogue) event(w words, body []string) Event {
 	panic("unknown command " + w.bare[0])
 }
 
+// named finds a bundle by its number, by its stage, or by its stage and a shard:
+// "3", "map" or "map/1". Of several it is the oldest.
+func (d *dialogue) named(name string) BundleID {
+	if n, err := strconv.Atoi(name); err == nil {
+		return BundleID(n)
+	}
+	stage, shard := name, -1
+	if s, n, ok := strings.Cut(name, "/"); ok {
+		stage, shard = s, must(strconv.Atoi(n))
+	}
+	for _, b := range d.running {
+		if b.Stage != d.stage(stage) {
+			continue
+		}
+		for _, w := range b.Work {
+			if shard < 0 || w.Shard == shard {
+				return b.ID
+			}
+		}
+	}
+	panic("no bundle of " + name + " is running")
+}
+
+func (d *dialogue) ended(name string) BundleID {
+	id := d.named(name)
+	d.forget(id)
+	return id
+}
+
+func (d *dialogue) forget(id BundleID) {
+	d.running = slices.DeleteFunc(d.running, func(b Bundle) bool { return b.ID == id })
+}
+
 func failure(kind string) error {
 	codes := map[string]beam.Code{"user": beam.UserCode, "unavailable": beam.Unavailable, "rejected": beam.Rejected}
 	return &beam.Error{Code: codes[kind], What: "oh"}
@@ -134,7 +170,7 @@ func failure(kind string) error {
 
 // make builds the engine from lines "pool", "stage", "edge" and "options".
 func (d *dialogue) make(body []string) string {
-	d.spec, d.start = Spec{}, d.now
+	d.spec, d.start, d.running = Spec{}, d.now, nil
 	for _, line := range body {
 		w := parseWords(line)
 		switch w.bare[0] {
@@ -306,6 +342,7 @@ func (d *dialogue) answer(r Ready) string {
 	for _, c := range r.Commits {
 		say("commit %d: %s", c.Seq, d.commit(c))
 	}
+	d.running = append(d.running, r.Start...)
 	for _, s := range r.Start {
 		say("start %s", d.bundle(s))
 	}
@@ -314,6 +351,7 @@ func (d *dialogue) answer(r Ready) string {
 	}
 	for _, id := range r.Abandon {
 		say("abandon %d", id)
+		d.forget(id)
 	}
 	for _, en := range r.Entries {
 		say("write %s#%d: %s, after commit %d", d.at(en.Stage, en.Shard), en.N, ids(en.Blocks), en.After)

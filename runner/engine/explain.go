@@ -44,10 +44,11 @@ func (e *Engine) explain(st *stage) []string {
 		why = append(why, fmt.Sprintf("state holds the watermark at %v", s.Hold))
 	}
 	if st.clocks.min() != never {
-		why = append(why, fmt.Sprintf("next processing time %v", e.time(st.clocks.min()).UTC()))
+		what := map[bool]string{true: "rests until", false: "next processing-time timer"}[st.reads()]
+		why = append(why, fmt.Sprintf("%s %v", what, e.time(st.clocks.min()).UTC()))
 	}
 	if next := st.events.min(); next <= beam.MaxEventTime {
-		why = append(why, fmt.Sprintf("next event time timer %v", next))
+		why = append(why, fmt.Sprintf("next event-time timer %v", next))
 	}
 	return why
 }

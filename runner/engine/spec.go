@@ -38,7 +38,8 @@ type StageSpec struct {
 	// CheckpointAfter, if not 0, has a running bundle split with fraction 0 when it
 	// has run that long (unbounded splittable DoFns).
 	CheckpointAfter time.Duration
-	// Splittable stages may have their running bundles split when a slot idles.
+	// Splittable stages may have their running bundles split when a slot idles (not
+	// those with CheckpointAfter).
 	Splittable bool
 	// MaxEntryRows and MaxEntryBytes bound an outbox entry of a sink.
 	MaxEntryRows, MaxEntryBytes int

@@ -83,10 +83,11 @@ func (e *Engine) checkpointDue(b *bundle) bool {
 }
 
 // splitDue tells whether the bundle has run long enough, and has enough to do,
-// for a split to be worth its cost.
+// for a split to be worth its cost. Half of what has no end is no use: unbounded
+// restrictions are only checkpointed.
 func (e *Engine) splitDue(b *bundle) bool {
 	st := b.stage
-	if !st.Splittable || st.Exclusive || b.size.elements == 0 {
+	if !st.Splittable || st.Exclusive || st.CheckpointAfter > 0 || b.size.elements == 0 {
 		return false
 	}
 	least := max(instant(leastAge), instant(2*st.cost.fixed))

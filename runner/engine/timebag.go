@@ -21,7 +21,7 @@ func (b *timeBag) add(t beam.EventTime) { b.in.push(stamp(t)) }
 // remove takes out one t, which must be in.
 func (b *timeBag) remove(t beam.EventTime) {
 	b.gone.push(stamp(t))
-	for len(b.gone) > 0 && b.in[0] == b.gone[0] {
+	for len(b.gone) > 0 && len(b.in) > 0 && b.in[0] == b.gone[0] {
 		b.in.pop()
 		b.gone.pop()
 	}
@@ -46,7 +46,7 @@ func (b *timeBag) min() beam.EventTime {
 func (b *timeBag) compact() {
 	slices.Sort(b.in)
 	slices.Sort(b.gone)
-	left, g := make([]stamp, 0, len(b.in)-len(b.gone)), 0
+	left, g := make([]stamp, 0, max(len(b.in)-len(b.gone), 0)), 0
 	for _, t := range b.in {
 		if g < len(b.gone) && b.gone[g] == t {
 			g++

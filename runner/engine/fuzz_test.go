@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"fresnel/internal/beam"
+)
+
+// FuzzEvents sends an engine events that make little sense: it must not panic,
+// and must not ask to be woken in the past (I7).
+func FuzzEvents(f *testing.F) {
+	f.Add([]byte{})
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		data := make([]byte, 400)
+		for i := range data {
+			data[i] = byte(rng.UintN(256))
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { babble(t, data) })
+}
+
+// TestNonsense runs some of the same in each test.
+func TestNonsense(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 3000 {
+		data := make([]byte, rng.IntN(1500))
+		for i := range data {
+			data[i] = byte(rng.UintN(256))
+		}
+		babble(t, data)
+	}
+}
+
+// babbler reads choices from bytes; at their end it reads zeros.
+type babbler struct {
+	data []byte
+	e    *Engine
+	spec Spec
+	ids  []BundleID
+	now  time.Time
+}
+
+func (b *babbler) byte() int {
+	if len(b.data) == 0 {
+		return 0
+	}
+	v := b.data[0]
+	b.data = b.data[1:]
+	return int(v)
+}
+
+// num is mostly small, sometimes anything.
+func (b *babbler) num() int {
+	v := b.byte()
+	if v < 250 {
+		return v % 5
+	}
+	if len(b.data) < 8 {
+		return -v
+	}
+	n := int(binary.LittleEndian.Uint64(b.data))
+	b.data = b.data[8:]
+	return n
+}
+
+func (b *babbler) time() time.Time {
+	if n := b.num(); n != 0 {
+		return b.now.Add(time.Duration(n) * time.Millisecond)
+	}
+	return time.Time{}
+}
+
+func babble(t *testing.T, data []byte) {
+	b := &babbler{data: data, now: time.Unix(77, 0)}
+	b.spec = Spec{
+		Pools: []PoolSpec{{Name: "go", Native: true, Slots: 2}, {Name: "py", Slots: 2}},
+		Stages: []StageSpec{
+			{Name: "read", Role: Source, Shards: 2, Outputs: 2},
+			{Name: "map", Pool: 1, Shards: 3, Outputs: 1, SideInputs: 1, Splittable: true},
+			{Name: "sdf", Pool: 1, Shards: 1, Outputs: 1, Splittable: true, CheckpointAfter: 3 * time.Millisecond},
+			{Name: "keyed", Pool: 1, Shards: 3, Outputs: 2, Exclusive: true},
+			{Name: "stable", Shards: 2, Outputs: 1, StableInput: true},
+			{Name: "write", Role: Sink, Shards: 2, MaxEntryRows: 3},
+			{Name: "test", Role: Script, Shards: 2, Outputs: 1},
+		},
+		Edges: []EdgeSpec{{From: 0, To: 1}, {From: 0, Output: 1, To: 1, Kind: Side}, {From: 0, To: 2},
+			{From: 1, To: 3}, {From: 2, To: 3}, {From: 3, To: 5, Keep: true}, {From: 3, Output: 1, To: 4},
+			{From: 4, To: 3, Input: 1, Kind: Feedback}, {From: 6, To: 3}},
+		Options: Options{Streaming: b.num()%2 == 0, UserRetries: b.num(), LostRetries: b.num(),
+			MaxPendingBytes: int64(b.num()), MaxBundleElements: b.num(), Backoff: time.Duration(b.num())},
+	}
+	e, err := New(b.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.e = e
+	for n := 0; len(b.data) > 0 || n < 10; n++ {
+		b.step(t)
+	}
+	_, _ = e.Snapshot(), e.Explain()
+}
+
+func (b *babbler) step(t *testing.T) {
+	b.now = b.now.Add(time.Duration(b.num()) * time.Millisecond)
+	ev := b.event()
+	ev.Now = b.now
+	r := b.e.Step(ev)
+	for _, s := range r.Start {
+		b.ids = append(b.ids, s.ID)
+	}
+	if !r.Wake.IsZero() && b.e.state < Done && r.Wake.Before(b.e.time(b.e.now)) {
+		t.Fatalf("wants to be woken at %v, it is %v", r.Wake, b.now)
+	}
+	if (r.State == Failed) != (r.Err != nil) {
+		t.Fatalf("state %v with error %v", r.State, r.Err)
+	}
+}
+
+func (b *babbler) id() BundleID {
+	n := b.num()
+	if len(b.ids) == 0 || n < 0 || n > len(b.ids) {
+		return BundleID(n)
+	}
+	return b.ids[max(len(b.ids)-1-n, 0)]
+}
+
+func (b *babbler) event() Event {
+	switch b.byte() % 16 {
+	case 0:
+		return Event{WorkerUp: &WorkerUp{Pool: b.num(), Worker: b.num()}}
+	case 1:
+		return Event{WorkerLost: &WorkerLost{Pool: b.num(), Worker: b.num()}}
+	case 2:
+		return Event{BundleFailed: &BundleFailed{Bundle: b.id(), Err: b.failure()}}
+	case 3:
+		return Event{SplitDone: &SplitDone{Bundle: b.id(), Accepted: b.num() > 0, Primary: b.parts(), Residual: b.parts()}}
+	case 4, 5:
+		return Event{EntryWritten: &EntryWritten{Stage: 5, Shard: b.num(), N: int64(b.num())}}
+	case 6:
+		seq := CommitSeq(b.num())
+		return Event{Durable: &seq}
+	case 7:
+		if b.byte() < 20 {
+			return Event{Drain: b.num() > 1, Cancel: b.num() == 4}
+		}
+		return Event{EntryWritten: &EntryWritten{Stage: b.num(), Shard: b.num(), N: int64(b.num())}}
+	case 8:
+		return Event{}
+	}
+	return Event{BundleDone: &BundleDone{Bundle: b.id(), Outcome: b.outcome()}}
+}
+
+func (b *babbler) failure() error {
+	switch b.num() {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("oh")
+	case 2:
+		return &beam.Error{Code: beam.UserCode}
+	}
+	return &beam.Error{Code: beam.Unavailable}
+}
+
+// outcome is one that the bundle might have, now and then with nonsense in it.
+func (b *babbler) outcome() Outcome {
+	var o Outcome
+	for range b.byte() % 5 {
+		o.Outputs = append(o.Outputs, Output{Edge: b.edge(), Shard: b.num() % 3, Block: b.block()})
+	}
+	switch b.byte() % 4 {
+	case 0:
+		o.Shards = []ShardTimes{{Shard: b.num(), NextEvent: beam.EventTime(b.num()), NextProcessing: b.time(),
+			Hold: beam.EventTime(b.num())}}
+	case 1:
+		o.Residuals = b.parts()
+	case 2:
+		o.Sources = []SourceProgress{{Shard: b.num(), Output: b.num() - 1, Watermark: beam.EventTime(b.num()),
+			Done: b.byte() < 50, NotBefore: b.time()}}
+	}
+	if b.byte() < 40 {
+		o.NewGates = []Gate{{ID: GateID(b.num()), Stage: 1, SideInput: b.num() / 4, End: beam.EventTime(b.num())}}
+	}
+	if b.byte() < 40 {
+		o.Opened = []GateID{GateID(b.num())}
+	}
+	o.Elapsed = time.Duration(b.num())
+	return o
+}
+
+// edge is mostly one that starts at the stage of the last bundle.
+func (b *babbler) edge() int {
+	n := b.num()
+	if len(b.ids) == 0 {
+		return n
+	}
+	bundle := b.e.bundles[b.ids[len(b.ids)-1]]
+	if bundle == nil || n > 3 {
+		return n
+	}
+	for i, edge := range b.spec.Edges {
+		if edge.From == bundle.stage.index {
+			if n--; n < 0 {
+				return i
+			}
+		}
+	}
+	return 0
+}
+
+func (b *babbler) parts() []ShardBlocks {
+	var all []ShardBlocks
+	for range b.byte() % 3 {
+		p := ShardBlocks{Shard: b.num()}
+		for range b.byte() % 3 {
+			p.Blocks = append(p.Blocks, InputBlock{Input: b.num(), Block: b.block()})
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func (b *babbler) block() Block {
+	block := Block{ID: BlockID(b.num()), Count: b.num(), Bytes: b.num(), MinTime: beam.EventTime(b.num()),
+		Hold: beam.EventTime(b.num()), NotBefore: b.time()}
+	for range b.byte() % 3 {
+		block.Gates = append(block.Gates, GateID(b.num()))
+	}
+	return block
+}
