@@ -8,8 +8,10 @@ type cost struct {
 	fixed, element float64 // ns
 	// least and most bound the fixed time: an outlier must not stop bundling.
 	least, most float64
-	// n, x, y, xx, xy are decayed sums of the measurements.
-	n, x, y, xx, xy float64
+	// w, x, y, xx, xy are decayed sums of the measurements. Each weighs as the
+	// inverse square of its time: errors are in proportion to that, and it is the
+	// small bundles that tell the fixed cost.
+	w, x, y, xx, xy float64
 	// seen is the largest bundle so far; the next may be rampUp times as large.
 	seen int
 	// samples counts measurements.
@@ -40,24 +42,25 @@ func (c *cost) measure(elements int, took time.Duration) {
 	c.seen = max(c.seen, min(elements, maxElements/rampUp))
 	if c.samples++; c.samples == 2 {
 		// The first bundle also paid for setting the stage up.
-		c.n, c.x, c.y, c.xx, c.xy = 0, 0, 0, 0, 0
+		c.w, c.x, c.y, c.xx, c.xy = 0, 0, 0, 0, 0
 	}
-	x, y := float64(elements), float64(took)
-	c.n = c.n*forget + 1
-	c.x = c.x*forget + x
-	c.y = c.y*forget + y
-	c.xx = c.xx*forget + x*x
-	c.xy = c.xy*forget + x*y
+	x, y := float64(elements), max(float64(took), 1e3)
+	w := 1 / (y * y)
+	c.w = c.w*forget + w
+	c.x = c.x*forget + w*x
+	c.y = c.y*forget + w*y
+	c.xx = c.xx*forget + w*x*x
+	c.xy = c.xy*forget + w*x*y
 	c.solve()
 }
 
 // solve finds the line; where all bundles were about as large it keeps the
 // fixed cost that is known and gives the rest to the elements.
 func (c *cost) solve() {
-	meanX, meanY := c.x/c.n, c.y/c.n
-	variance := c.xx/c.n - meanX*meanX
+	meanX, meanY := c.x/c.w, c.y/c.w
+	variance := c.xx/c.w - meanX*meanX
 	if variance > 0.04*meanX*meanX {
-		slope := max((c.xy/c.n-meanX*meanY)/variance, 0)
+		slope := max((c.xy/c.w-meanX*meanY)/variance, 0)
 		c.fixed = min(max(meanY-slope*meanX, c.least), c.most)
 	}
 	c.element = max((meanY-c.fixed)/meanX, 0)

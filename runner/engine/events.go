@@ -21,8 +21,13 @@ type Event struct {
 	// Durable tells that all commits up to the number are durable.
 	Durable *CommitSeq
 	// Fail ends the job with an error from outside of any bundle.
-	Fail   error
-	Drain  bool
+	Fail error
+	// Drain ends the input: shards of sources and scripts are done, at once or when
+	// the bundle that they run has committed, and their watermark goes to infinity.
+	// Splittable stages are checkpointed, and given bundles with Drain set; delayed
+	// residuals no longer wait. When all is worked off the job is Drained.
+	Drain bool
+	// Cancel ends the job as it stands.
 	Cancel bool
 }
 
@@ -96,7 +101,8 @@ type Outcome struct {
 	// Sources is the progress of source and script shards.
 	Sources []SourceProgress
 	// NewGates are gates that blocks in Outputs or Residuals name for the first
-	// time, Opened those for which a pane is in Outputs.
+	// time; they count from the report on, whether it commits or not, and may be
+	// told again. Opened are those for which a pane is in Outputs.
 	NewGates []Gate
 	Opened   []GateID
 	// Finalize: the harness asked to be told once the commit is durable.
@@ -137,7 +143,8 @@ type SourceProgress struct {
 	Watermark beam.EventTime
 	// Done ends the shard.
 	Done bool
-	// NotBefore delays the shard's next bundle.
+	// NotBefore delays the shard's next bundle. With it a script lets a virtual clock
+	// run: what is due on the way comes first.
 	NotBefore time.Time
 }
 
@@ -161,8 +168,9 @@ type Ready struct {
 	Retrying []Retry
 	// Wake is when a tick is due at the latest; zero if only events matter.
 	Wake time.Time
-	// Quiet: nothing runs, nothing is due now (it waits for Wake, sources or
-	// entries). A runner with a virtual clock moves it to Wake then.
+	// Quiet: nothing runs, nothing is due now, no entry is out and no commit is
+	// waited for: only Wake, or news from outside, can go on with the job. A runner
+	// with a virtual clock moves it to Wake then.
 	Quiet bool
 	// State of the job after the step; Err with Failed.
 	State State
@@ -176,7 +184,8 @@ type Commit struct {
 	// splits and of sinks.
 	Bundle BundleID
 	Stage  int
-	// Consumed are the blocks whose last reader has committed (I8).
+	// Consumed are the blocks whose last reader has committed (I8). Blocks on Side
+	// edges are not counted: the runner takes them over with the commit.
 	Consumed []BlockID
 	// Entry, Freed: an outbox entry formed, or acknowledged and forgotten.
 	Entry *Entry
@@ -201,7 +210,8 @@ type Bundle struct {
 }
 
 // ShardWork is a bundle's part of one shard: first the blocks, then the timers
-// that are due.
+// that are due. It is shared with the engine and must not be changed. Of a
+// block, what it has waited for (Gates, NotBefore) is not told again.
 type ShardWork struct {
 	Shard  int
 	Blocks []InputBlock

@@ -79,6 +79,9 @@ const shortestWait = instant(200 * time.Microsecond)
 
 func newPool(index int, spec PoolSpec, stages int) *pool {
 	p := &pool{PoolSpec: spec, index: index, ready: newBitset(stages)}
+	if spec.Native {
+		def(&p.PerBundle, 50*time.Microsecond)
+	}
 	def(&p.PerBundle, 2*time.Millisecond)
 	if spec.Native {
 		p.add(0, 0)
