@@ -53,8 +53,8 @@ type extent struct {
 type keyed struct {
 	key    string
 	cells  []*cell
-	closed []*cell
-	one    [1]*cell // where cells begins
+	closed map[string]*cell // by encoded window
+	one    [1]*cell         // where cells begins
 }
 
 func newKeyed(key []byte) *keyed {
@@ -86,7 +86,7 @@ func (x *extent) before(o *extent) bool {
 // empty says whether the pane to come has nothing new.
 func (c *cell) empty() bool { return c.fresh == 0 }
 
-// promote makes values that were added those of a fired pane.
+// fired begins the next pane, with the values up to now if they are kept.
 func (c *cell) fired(keep bool) {
 	c.fresh, c.stamp = 0, stamp{}
 	if !keep {

@@ -68,7 +68,7 @@ func NewGrouping(c Config) (*Grouping, error) {
 func (g *Grouping) checkWindows() error {
 	fn := g.Strategy.fn
 	switch {
-	case g.Strategy.merging && g.custom() && g.CustomMerge == nil:
+	case g.Strategy.merging && !g.sessions() && g.CustomMerge == nil:
 		return unsupported("windows that the window function %s must merge", fn.describe())
 	case g.opaque() && g.CustomMaxTimestamp == nil && !g.Bounded:
 		return unsupported("windows of the coder %s, of which the end is not known, in an unbounded job", g.window)
@@ -76,10 +76,9 @@ func (g *Grouping) checkWindows() error {
 	return nil
 }
 
-// custom says whether merging is the SDK's; interval windows of sessions merge
-// where they overlap.
-func (g *Grouping) custom() bool {
-	return g.Strategy.fn.Kind != Session || g.window.Kind() != coder.KindIntervalWindow
+// sessions says whether windows merge where they overlap.
+func (g *Grouping) sessions() bool {
+	return g.Strategy.merging && g.Strategy.fn.Kind == Session && g.window.Kind() == coder.KindIntervalWindow
 }
 
 // opaque says whether a window's coder does not tell where the window ends.
@@ -124,13 +123,5 @@ func (g *Grouping) NewShard() *Shard {
 
 // badBlock is the error of a block that is not what the coder says.
 func badBlock(err error) error {
-	return &beam.Error{Code: beam.CodeOf(whole(err)), What: "a block of a grouping's input does not parse", Cause: err}
-}
-
-// whole gives a block that ends inside an element the code that it has.
-func whole(err error) error {
-	if err == coder.ErrShort {
-		return &beam.Error{Code: beam.BadData}
-	}
-	return err
+	return &beam.Error{Code: beam.CodeOf(err), What: "a block of a grouping's input does not parse", Cause: err}
 }

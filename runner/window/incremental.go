@@ -20,6 +20,9 @@ type incremental struct {
 	extents map[string]*extent // not used where windows merge
 	// last is the window of the last element: neighbours mostly share it.
 	last *extent
+	// probe is the session of the element that is being added, without raw.
+	probe  extent
+	merges mergeScratch
 
 	events schedule[*cell] // by nextEvent
 	timers schedule[*cell] // by the end of a delay
@@ -90,8 +93,17 @@ func (w *incremental) element(e *coder.Element, now instant, out *Output) error 
 	return nil
 }
 
-// extent returns the window that raw encodes.
+// extent returns the window that raw encodes; of a session it is valid until
+// the next.
 func (w *incremental) extent(raw []byte) (*extent, error) {
+	if w.s.g.sessions() {
+		b, _, err := coder.DecodeIntervalWindow(raw)
+		if err != nil {
+			return nil, badBlock(err)
+		}
+		w.probe = w.s.g.session(b)
+		return &w.probe, nil
+	}
 	if w.last != nil && w.last.raw == string(raw) {
 		return w.last, nil
 	}
@@ -111,11 +123,7 @@ func (g *Grouping) newExtent(raw []byte) (*extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &extent{raw: string(raw), end: end, gc: g.Strategy.GarbageTime(end)}
-	if g.window.Kind() == coder.KindIntervalWindow {
-		x.bounds, _, err = coder.DecodeIntervalWindow(raw)
-	}
-	return x, err
+	return &extent{raw: string(raw), end: end, gc: g.Strategy.GarbageTime(end)}, nil
 }
 
 // value adds one value to a key and window, and fires what it makes ready.
@@ -231,10 +239,23 @@ func (w *incremental) close(c *cell) {
 	w.bytes -= c.footprint()
 	c.close()
 	w.bytes += c.footprint()
-	if k := c.key; w.s.g.Strategy.merging {
-		k.cells = slices.Delete(k.cells, k.place(c.extent), k.place(c.extent)+1)
-		k.closed = append(k.closed, c)
+	if w.s.g.Strategy.merging {
+		w.bury(c)
 	}
+}
+
+// bury moves a tombstone to where merges do not see it. One of the same window
+// may be there, since merges may make a window again.
+func (w *incremental) bury(c *cell) {
+	k := c.key
+	k.delete(c)
+	if old := k.closed[c.raw]; old != nil {
+		w.detach(old)
+	}
+	if k.closed == nil {
+		k.closed = make(map[string]*cell)
+	}
+	k.closed[c.raw] = c
 }
 
 // emit writes a pane: all values that the cell has.
@@ -243,15 +264,6 @@ func (w *incremental) emit(c *cell, p beam.Pane, out *Output) {
 	b := out.pane(len(c.key.key) + c.values.size + 64)
 	b.writeCell(c, ts, p)
 	out.endPane(ts)
-}
-
-func (b *blockWriter) writeCell(c *cell, ts beam.EventTime, p beam.Pane) {
-	b.buf = coder.AppendTimestamp(b.buf, ts)
-	b.buf = append(coder.AppendIterableCount(b.buf, 1), c.raw...)
-	b.buf = append(coder.AppendPane(b.buf, p), c.key.key...)
-	b.beginValues(c.values.count)
-	b.buf = c.values.appendTo(b.buf)
-	b.endValues(c.values.count)
 }
 
 // settle puts a changed cell where it belongs in the schedules.
@@ -370,8 +382,8 @@ func (k *keyed) delete(c *cell) {
 		k.cells = slices.Delete(k.cells, i, i+1)
 		return
 	}
-	if i := slices.Index(k.closed, c); i >= 0 {
-		k.closed = slices.Delete(k.closed, i, i+1)
+	if k.closed[c.raw] == c {
+		delete(k.closed, c.raw)
 	}
 }
 

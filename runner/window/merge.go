@@ -16,29 +16,30 @@ import (
 
 // mergingCell returns the open cell that has window x now, or its tombstone.
 func (w *incremental) mergingCell(k *keyed, x *extent) (*cell, error) {
+	if w.s.g.sessions() {
+		return w.sessionCell(k, x.bounds), nil
+	}
 	if c := k.find(x); c != nil {
 		return c, nil
-	}
-	if !w.s.g.custom() {
-		return w.sessionCell(k, x), nil
 	}
 	return w.customCell(k, x)
 }
 
-// sessionCell merges the cells that overlap x, which touching is not.
-func (w *incremental) sessionCell(k *keyed, x *extent) *cell {
-	from, to := k.overlapping(x.bounds)
+// sessionCell merges the cells that overlap b, which touching is not.
+func (w *incremental) sessionCell(k *keyed, b beam.Window) *cell {
+	from, to := k.overlapping(b)
 	if from == to {
-		return w.openUnlessClosed(k, x)
+		return w.openUnlessClosed(k, w.s.g.newSession(b))
 	}
-	union := x.bounds
+	union := b
 	for _, c := range k.cells[from:to] {
 		union.Start, union.End = min(union.Start, c.bounds.Start), max(union.End, c.bounds.End)
 	}
 	if first := k.cells[from]; from+1 == to && first.bounds == union {
 		return first
 	}
-	return w.merge(slices.Clone(k.cells[from:to]), w.s.g.session(union))
+	w.merges.cells = append(w.merges.cells[:0], k.cells[from:to]...)
+	return w.merge(w.merges.cells, w.s.g.newSession(union))
 }
 
 // overlapping is the range of the open cells that overlap b. They overlap one
@@ -55,19 +56,22 @@ func (k *keyed) overlapping(b beam.Window) (from, to int) {
 	return from, to
 }
 
-// session is the extent of a session.
-func (g *Grouping) session(b beam.Window) *extent {
+// session is the extent of a session, without raw.
+func (g *Grouping) session(b beam.Window) extent {
 	end := min(max(b.MaxTimestamp(), beam.MinEventTime), beam.EndOfGlobalWindow)
-	raw := string(coder.AppendIntervalWindow(nil, b))
-	return &extent{raw: raw, bounds: b, end: end, gc: g.Strategy.GarbageTime(end)}
+	return extent{bounds: b, end: end, gc: g.Strategy.GarbageTime(end)}
+}
+
+func (g *Grouping) newSession(b beam.Window) *extent {
+	x := g.session(b)
+	x.raw = string(coder.AppendIntervalWindow(make([]byte, 0, 20), b))
+	return &x
 }
 
 // openUnlessClosed returns the tombstone of x if there is one.
 func (w *incremental) openUnlessClosed(k *keyed, x *extent) *cell {
-	for _, c := range k.closed {
-		if c.raw == x.raw {
-			return c
-		}
+	if c := k.closed[x.raw]; c != nil {
+		return c
 	}
 	return w.open(k, x)
 }
@@ -127,18 +131,28 @@ func badMerge(why string) error {
 	return &beam.Error{Code: beam.UserCode, What: fmt.Sprintf("the window function merged windows wrongly: %s", why)}
 }
 
+// mergeScratch is memory that merges use again.
+type mergeScratch struct {
+	cells  []*cell
+	states [][]nodeState
+	first  []nodeState
+}
+
+// statesOf returns the triggers' states of cells; that of the first is a copy.
+func (m *mergeScratch) statesOf(cells []*cell) [][]nodeState {
+	m.first = append(m.first[:0], cells[0].trig...)
+	m.states = append(m.states[:0], m.first)
+	for _, c := range cells[1:] {
+		m.states = append(m.states, c.trig)
+	}
+	return m.states
+}
+
 // merge makes one cell, in window x, of cells, of which there is one at least.
 func (w *incremental) merge(cells []*cell, x *extent) *cell {
-	into := cells[0]
-	old, keep := into.extent, -1
-	states := make([][]nodeState, len(cells))
-	for i, c := range cells {
-		states[i] = c.trig
-		if c.raw == x.raw {
-			keep = i
-		}
-	}
-	fates := fateOf(cells, keep)
+	into, old := cells[0], cells[0].extent
+	keep := slices.IndexFunc(cells, func(c *cell) bool { return c.raw == x.raw })
+	states, kept := w.merges.statesOf(cells), fateOf(cells, keep)
 	for _, c := range cells[1:] {
 		into.absorb(c, w.s.g.Strategy.outputTime)
 		w.detach(c)
@@ -147,8 +161,8 @@ func (w *incremental) merge(cells []*cell, x *extent) *cell {
 	into.key.delete(into)
 	w.leave(old)
 	w.insert(into, x)
-	into.panes = fates.panes
-	into.late = into.late && (keep < 0 || fates.late)
+	into.panes = kept.panes
+	into.late = into.late && (keep < 0 || kept.late)
 	into.restamp(w.s.g, w.s.wm)
 	w.mergeTrigger(into, states, keep)
 	return into
@@ -185,12 +199,10 @@ func (c *cell) restamp(g *Grouping, wm beam.EventTime) {
 
 // mergeTrigger sets the trigger of a merged cell from those of its parts.
 func (w *incremental) mergeTrigger(c *cell, from [][]nodeState, keep int) {
-	var kept []nodeState
+	clear(c.trig)
 	if keep >= 0 {
-		kept = slices.Clone(from[keep])
+		copy(c.trig, from[keep])
 	}
-	c.trig = make([]nodeState, len(w.trigger.nodes))
-	copy(c.trig, kept)
 	r := w.run(c)
 	r.merge(0, from)
 	if r.finished() {

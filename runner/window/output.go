@@ -122,3 +122,13 @@ func (w *blockWriter) endValues(n int) {
 		w.buf = coder.AppendVarInt(w.buf, 0)
 	}
 }
+
+// writeCell writes a cell's values as one element.
+func (w *blockWriter) writeCell(c *cell, ts beam.EventTime, p beam.Pane) {
+	w.buf = coder.AppendTimestamp(w.buf, ts)
+	w.buf = append(coder.AppendIterableCount(w.buf, 1), c.raw...)
+	w.buf = append(coder.AppendPane(w.buf, p), c.key.key...)
+	w.beginValues(c.values.count)
+	w.buf = c.values.appendTo(w.buf)
+	w.endValues(c.values.count)
+}

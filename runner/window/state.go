@@ -214,8 +214,11 @@ func (w *incremental) appendState(dst []byte) []byte {
 	for _, key := range slices.Sorted(maps.Keys(w.keys)) {
 		k := w.keys[key]
 		dst = appendBytes(dst, key)
-		dst = binary.AppendUvarint(dst, uint64(len(k.cells)+len(k.closed)))
-		for _, c := range slices.Concat(k.cells, k.closed) {
+		dst = binary.AppendUvarint(dst, uint64(len(k.closed)+len(k.cells)))
+		for _, raw := range slices.Sorted(maps.Keys(k.closed)) {
+			dst = k.closed[raw].appendState(dst)
+		}
+		for _, c := range k.cells {
 			dst = c.appendState(dst)
 		}
 	}
@@ -318,7 +321,13 @@ func (w *incremental) restoreCell(k *keyed, r *reader) error {
 		return badState()
 	}
 	x, err := w.extent(raw)
-	if err != nil || x.gc < w.s.wm || k.find(x) != nil {
+	if err != nil {
+		return badState()
+	}
+	if w.s.g.sessions() {
+		x = w.s.g.newSession(x.bounds)
+	}
+	if x.gc < w.s.wm || k.find(x) != nil {
 		return badState()
 	}
 	flags := r.byte()

@@ -91,7 +91,7 @@ func readTranscripts(t *testing.T, path string) []transcript {
 		t.Fatal(err)
 	}
 	var all []transcript
-	for _, doc := range strings.Split(string(text), "\n---") {
+	for doc := range strings.SplitSeq(string(text), "\n---") {
 		head, body, ok := strings.Cut(comments.ReplaceAllString(doc, ""), "transcript:")
 		if !ok {
 			continue
