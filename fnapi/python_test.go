@@ -338,11 +338,12 @@ func TestBootInstallsDependencies(t *testing.T) {
 	env := command("fresnel boot", "FRESNEL_PYTHON="+exe, "XDG_CACHE_HOME="+t.TempDir())
 	env.Dependencies = artifacts.list
 	for round, installs := range []int{1, 0} {
+		workers := 2 - round
 		r := newRig(t, fnapi.Config{Executable: os.Args[0]})
-		r.pool(fnapi.Environment{Env: env, Parallelism: 2, RetrievalEndpoint: artifacts.endpoint})
-		for _, w := range []fnapi.Worker{r.up(), r.up()} {
+		r.pool(fnapi.Environment{Env: env, Parallelism: workers, RetrievalEndpoint: artifacts.endpoint})
+		for range workers {
 			var out output
-			finishWell(t, w.Start(bundle(pythonStage(t, "Probe"), &out, kv("a", "1"))))
+			finishWell(t, r.up().Start(bundle(pythonStage(t, "Probe"), &out, kv("a", "1"))))
 			if got := strings.Join(values(out.of("out")), " "); got != "installed" {
 				t.Errorf("output %s", got)
 			}

@@ -32,8 +32,9 @@ type stateRequest struct {
 	req    *fnpb.StateRequest
 }
 
-// State answers the state requests of bundles. Its end fails the requests that
-// wait, and with them bundles, but not the worker.
+// State answers the state requests of bundles. A stream that breaks is the end
+// of the worker: Python does not open another, and every later bundle with
+// state would fail as if its user had raised.
 func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	w, err := s.caller(stream.Context())
 	if err != nil {
@@ -49,10 +50,12 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	go func() { ends <- st.write(stream) }()
 	select {
 	case err := <-ends:
-		return notEOF(err)
+		if err = notEOF(err); err != nil {
+			w.lost("the state stream broke", err)
+		}
 	case <-w.gone:
-		return nil
 	}
+	return nil
 }
 
 func (st *stateStream) read(stream fnpb.BeamFnState_StateServer) error {

@@ -234,3 +234,21 @@ func TestStageWithoutStateRefusesRequests(t *testing.T) {
 	_, err := finish(t, w.Start(bundle(stage(nil), &output{})))
 	wantCode(t, err, beam.Internal, "no state")
 }
+
+func TestBrokenStateStreamIsTheEndOfTheWorker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	w := r.worker(func(b *fnapitest.Bundle) error {
+		b.ReadAll()
+		if err := b.Append(bag("s", "k"), nil); err != nil {
+			return err
+		}
+		b.Harness.BreakState()
+		return fnapitest.Hang(b)
+	})
+	b := bundle(stage(nil), &output{})
+	b.State = &cells{}
+	_, err := finish(t, w.Start(b))
+	wantCode(t, err, beam.Unavailable, "state stream")
+	r.up()
+}

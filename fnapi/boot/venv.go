@@ -121,11 +121,8 @@ func (v venv) make(ctx context.Context, base Interpreter, n needs) error {
 	if err := os.RemoveAll(v.dir); err != nil {
 		return err
 	}
-	if err := v.run(ctx, base.Path, "-m", "venv", v.dir); err != nil {
+	if err := v.found(ctx, base); err != nil {
 		return fmt.Errorf("cannot make a virtual environment (Debian has it in the package python3-venv): %w", err)
-	}
-	if err := v.inherit(base); err != nil {
-		return err
 	}
 	for _, r := range n.requirements {
 		if err := v.require(ctx, n.dir, r); err != nil {
@@ -138,6 +135,21 @@ func (v venv) make(ctx context.Context, base Interpreter, n needs) error {
 		}
 	}
 	return os.WriteFile(v.done(), nil, 0o600)
+}
+
+// found makes an environment without packages of its own. The base's pip is
+// used, if it has one, since installing another takes seconds.
+func (v venv) found(ctx context.Context, base Interpreter) error {
+	if err := v.run(ctx, base.Path, "-m", "venv", "--without-pip", v.dir); err != nil {
+		return err
+	}
+	if err := v.inherit(base); err != nil {
+		return err
+	}
+	if v.run(ctx, v.python(), "-m", "pip", "--version") == nil {
+		return nil
+	}
+	return v.run(ctx, v.python(), "-m", "ensurepip")
 }
 
 // inherit lets the environment see the packages of base behind its own.

@@ -72,6 +72,7 @@ func (h *Harness) abort() {
 type stateStream struct {
 	mu      sync.Mutex
 	stream  fnpb.BeamFnState_StateClient
+	cancel  context.CancelFunc
 	last    int
 	waiting map[string]chan *fnpb.StateResponse
 }
@@ -82,11 +83,13 @@ func (h *Harness) stateStream() (*stateStream, error) {
 	if h.state != nil {
 		return h.state, nil
 	}
-	stream, err := fnpb.NewBeamFnStateClient(h.conn).State(h.ctx)
+	ctx, cancel := context.WithCancel(h.ctx)
+	stream, err := fnpb.NewBeamFnStateClient(h.conn).State(ctx)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	h.state = &stateStream{stream: stream, waiting: make(map[string]chan *fnpb.StateResponse)}
+	h.state = &stateStream{stream: stream, cancel: cancel, waiting: make(map[string]chan *fnpb.StateResponse)}
 	h.goes.Go(h.state.read)
 	return h.state, nil
 }
@@ -109,6 +112,15 @@ func (s *stateStream) read() {
 		if ok {
 			c <- resp
 		}
+	}
+}
+
+// BreakState breaks the State stream, once it is open, and no other.
+func (h *Harness) BreakState() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state != nil {
+		h.state.cancel()
 	}
 }
 
