@@ -104,7 +104,7 @@ type delayed struct {
 	gates []GateID
 }
 
-func (d delayed) before(o delayed) bool {
+func (d delayed) Before(o delayed) bool {
 	if d.at != o.at {
 		return d.at < o.at
 	}

@@ -29,7 +29,7 @@ type words struct {
 
 func parseWords(line string) words {
 	w := words{kv: map[string]string{}}
-	for _, f := range strings.Fields(line) {
+	for f := range strings.FieldsSeq(line) {
 		if k, v, ok := strings.Cut(f, "="); ok {
 			w.kv[k] = v
 		} else {
@@ -39,14 +39,7 @@ func parseWords(line string) words {
 	return w
 }
 
-func (w words) has(word string) bool {
-	for _, b := range w.bare {
-		if b == word {
-			return true
-		}
-	}
-	return false
-}
+func (w words) has(word string) bool { return slices.Contains(w.bare, word) }
 
 func (w words) num(key string, def int) int {
 	if v, ok := w.kv[key]; ok {
@@ -294,7 +287,7 @@ func (d *dialogue) block(w words) Block {
 	b.Bytes = w.num("b", 10*b.Count)
 	b.Hold = w.event("hold", b.MinTime)
 	if gates, ok := w.kv["gates"]; ok {
-		for _, g := range strings.Split(gates, ",") {
+		for g := range strings.SplitSeq(gates, ",") {
 			b.Gates = append(b.Gates, GateID(must(strconv.Atoi(g))))
 		}
 	}

@@ -16,7 +16,7 @@ type gate struct {
 	waiters []*waiting
 }
 
-func (g *gate) before(o *gate) bool { return g.end < o.end }
+func (g *gate) Before(o *gate) bool { return g.end < o.end }
 
 // waiting is a block behind gates.
 type waiting struct {

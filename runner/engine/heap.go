@@ -2,14 +2,14 @@ package engine
 
 // heap is a binary heap of values, least first. (container/heap would box
 // each of them.)
-type heap[T interface{ before(T) bool }] []T
+type heap[T interface{ Before(T) bool }] []T
 
 func (h *heap[T]) push(v T) {
 	*h = append(*h, v)
 	s := *h
 	for i := len(s) - 1; i > 0; {
 		parent := (i - 1) / 2
-		if !s[i].before(s[parent]) {
+		if !s[i].Before(s[parent]) {
 			return
 		}
 		s[i], s[parent] = s[parent], s[i]
@@ -27,7 +27,7 @@ func (h *heap[T]) pop() T {
 	for i := 0; ; {
 		least := i
 		for child := 2*i + 1; child <= 2*i+2 && child < last; child++ {
-			if s[child].before(s[least]) {
+			if s[child].Before(s[least]) {
 				least = child
 			}
 		}

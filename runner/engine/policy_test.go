@@ -171,11 +171,12 @@ func (w *workshop) until(end time.Duration) {
 	}
 }
 
-func (w *workshop) share(j *job) time.Duration {
+// share is the number of jobs that share the interpreter with a job at work.
+func (w *workshop) share(j *job) int {
 	if w.waits {
 		return 1
 	}
-	n := time.Duration(0)
+	n := 0
 	for _, o := range w.running {
 		if o.Worker == j.Worker && o.left > 0 {
 			n++
@@ -191,7 +192,7 @@ func (w *workshop) nextEvent(end time.Duration) time.Duration {
 	}
 	for _, j := range w.running {
 		if j.left > 0 {
-			next = min(next, w.now+j.left*w.share(j))
+			next = min(next, w.now+time.Duration(int(j.left)*w.share(j)))
 		} else {
 			next = min(next, j.done)
 		}
@@ -200,7 +201,7 @@ func (w *workshop) nextEvent(end time.Duration) time.Duration {
 }
 
 func (w *workshop) work(dt time.Duration) {
-	shares := make([]time.Duration, len(w.running))
+	shares := make([]int, len(w.running))
 	seen := map[int]bool{}
 	for i, j := range w.running {
 		shares[i] = w.share(j)
@@ -213,7 +214,7 @@ func (w *workshop) work(dt time.Duration) {
 		if j.left <= 0 {
 			continue
 		}
-		if j.left -= dt / shares[i]; j.left <= time.Duration(len(w.running)) {
+		if j.left -= dt / time.Duration(shares[i]); j.left <= time.Duration(len(w.running)) {
 			j.left, j.done = 0, w.now+dt+w.response
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"fresnel/internal/beam"
 )
 
-var simRuns = flag.Int("simruns", 2000, "random plans that TestSimulation runs")
+var simRuns = flag.Int("simruns", defaultSimRuns, "random plans that TestSimulation runs")
 var simSeed = flag.Uint64("simseed", 0, "first seed of TestSimulation")
 
 func TestSimulation(t *testing.T) {

@@ -37,8 +37,8 @@ type backlog struct {
 	// the pool where shards stick to workers, all in the first otherwise.
 	lanes []lane
 	// again are bundles that are formed already and may start: those that failed
-	// and residuals whose place in the order is taken. later wait for their time.
-	again, later []*bundle
+	// and residuals whose place in the order is taken.
+	again []*bundle
 	// since is the pool's pick count when the stage last started a bundle or got
 	// ready.
 	since int

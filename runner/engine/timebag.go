@@ -14,7 +14,7 @@ type timeBag struct{ in, gone heap[stamp] }
 // stamp is an event time that knows how to stand in a heap.
 type stamp beam.EventTime
 
-func (s stamp) before(o stamp) bool { return s < o }
+func (s stamp) Before(o stamp) bool { return s < o }
 
 func (b *timeBag) add(t beam.EventTime) { b.in.push(stamp(t)) }
 
