@@ -85,7 +85,7 @@ func (d *demonstration) start(ctx context.Context) (err error) {
 	}
 	d.closeLater(func() { _ = d.table.Close() })
 	d.log = cdn.NewLog(uint64(time.Now().UnixNano()))
-	d.producer = cdn.NewProducer(d.parts.Kafka, d.log)
+	d.producer = cdn.NewProducer(d.parts.Kafka, cdn.Topic, d.log)
 	d.closeLater(func() { _ = d.producer.Close() })
 	return d.submit(ctx)
 }

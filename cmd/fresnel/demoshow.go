@@ -24,16 +24,8 @@ const (
 func (d *demonstration) show(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	arrivals := make(chan arrival, 1000)
-	produced := make(chan error, 1)
-	go func() {
-		produced <- d.producer.Run(ctx, d.rate, produceEvery, func(counted int64, at time.Time) {
-			select {
-			case arrivals <- arrival{counted, at}:
-			default: // one sample less
-			}
-		})
-	}()
+	arrivals, produced := cdn.NewArrivals(), make(chan error, 1)
+	go func() { produced <- d.producer.Run(ctx, d.rate, produceEvery, arrivals) }()
 	v := newView(os.Stdout)
 	for next := time.NewTicker(pollEvery); ; {
 		select {
@@ -49,15 +41,10 @@ func (d *demonstration) show(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		v.take(table, arrivals, time.Now())
+		now := time.Now()
+		v.take(table, arrivals.Seen(table, now), now)
 		v.draw()
 	}
-}
-
-// arrival tells since when Kafka has the lines up to the counted'th.
-type arrival struct {
-	counted int64
-	at      time.Time
 }
 
 // view is what the terminal shows.
@@ -67,9 +54,8 @@ type view struct {
 	drawn    time.Time
 	now      time.Time
 
-	table   cdn.Totals
-	waiting []arrival
-	// window has the rows and latencies of the last seconds.
+	table cdn.Totals
+	// seen and latencies are of the last seconds.
 	seen      []sample
 	latencies []time.Duration
 }
@@ -80,31 +66,22 @@ type sample struct {
 	lines int64
 }
 
-const viewWindow = 10 * time.Second
+const (
+	viewWindow  = 10 * time.Second
+	viewSamples = 5000
+)
 
 func newView(f *os.File) *view {
 	info, err := f.Stat()
 	return &view{out: f, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
 }
 
-// take looks at a new state of the table: what it counts has arrived.
-func (v *view) take(table cdn.Totals, arrivals <-chan arrival, now time.Time) {
+// take looks at a new state of the table, with the latencies of what is new.
+func (v *view) take(table cdn.Totals, latencies []time.Duration, now time.Time) {
 	v.table, v.now = table, now
-	for more := true; more; {
-		select {
-		case a := <-arrivals:
-			v.waiting = append(v.waiting, a)
-		default:
-			more = false
-		}
-	}
-	lines := table.Lines()
-	for len(v.waiting) > 0 && v.waiting[0].counted <= lines {
-		v.latencies = append(v.latencies, now.Sub(v.waiting[0].at))
-		v.waiting = v.waiting[1:]
-	}
-	v.latencies = v.latencies[max(0, len(v.latencies)-int(viewWindow/produceEvery)):]
-	v.seen = append(v.seen, sample{now, lines})
+	v.latencies = append(v.latencies, latencies...)
+	v.latencies = v.latencies[max(0, len(v.latencies)-viewSamples):]
+	v.seen = append(v.seen, sample{now, table.Lines()})
 	for now.Sub(v.seen[0].at) > viewWindow {
 		v.seen = v.seen[1:]
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"fresnel/examples/cdn"
 )
@@ -86,6 +88,23 @@ func TestTotalsThatFall(t *testing.T) {
 	}
 	if f := before.Fallen(cdn.Totals{"a": {AccessCount: 1}}); len(f) != 2 {
 		t.Error(f)
+	}
+}
+
+func TestArrivalsTakeAsLongAsTheTableDoes(t *testing.T) {
+	t.Parallel()
+	a, start := cdn.NewArrivals(), time.Unix(0, 0)
+	a.Produced(cdn.Totals{"a": {AccessCount: 2}, "b": {AccessCount: 1}}, start)
+	a.Produced(cdn.Totals{"a": {AccessCount: 3}, "b": {AccessCount: 1}}, start.Add(time.Second))
+	if took := a.Seen(cdn.Totals{"a": {AccessCount: 1}}, start); len(took) != 0 {
+		t.Error(took)
+	}
+	took := a.Seen(cdn.Totals{"a": {AccessCount: 3}}, start.Add(3*time.Second))
+	if !slices.Equal(took, []time.Duration{3 * time.Second, 2 * time.Second}) {
+		t.Error(took)
+	}
+	if took := a.Seen(cdn.Totals{"a": {AccessCount: 3}, "b": {AccessCount: 1}}, start.Add(4*time.Second)); len(took) != 1 {
+		t.Error(took)
 	}
 }
 

@@ -7,22 +7,22 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Producer writes lines of a log to the topic. Use it from one goroutine.
+// Producer writes lines of a log to a topic. Use it from one goroutine.
 type Producer struct {
-	log     *Log
-	writer  *kafka.Writer
-	batch   []kafka.Message
-	written int
+	log    *Log
+	writer *kafka.Writer
+	batch  []kafka.Message
 }
 
 // producerBatch is how many lines go to Kafka at a time.
 const producerBatch = 5000
 
 // NewProducer writes the lines of log to the broker.
-func NewProducer(broker string, log *Log) *Producer {
+func NewProducer(broker, topic string, log *Log) *Producer {
 	return &Producer{log: log, writer: &kafka.Writer{
+		Transport:    &kafka.Transport{}, // the shared one remembers for a while which topics there are not
 		Addr:         kafka.TCP(broker),
-		Topic:        Topic,
+		Topic:        topic,
 		Balancer:     &kafka.RoundRobin{},
 		BatchSize:    producerBatch,
 		BatchBytes:   16 << 20,
@@ -42,19 +42,17 @@ func (p *Producer) Write(ctx context.Context, n int) error {
 		if err := p.writer.WriteMessages(ctx, p.batch...); err != nil {
 			return err
 		}
-		p.written += batch
 		n -= batch
 	}
 	return nil
 }
 
-// Run writes rate lines a second, a little every tick, until ctx ends. After
-// each piece it tells how many lines of the log count in the table, and since
-// when Kafka has them.
-func (p *Producer) Run(ctx context.Context, rate int, tick time.Duration, wrote func(counted int64, at time.Time)) error {
+// Run writes rate lines a second, some every tick, until ctx ends, and tells
+// arrivals of them.
+func (p *Producer) Run(ctx context.Context, rate int, tick time.Duration, arrivals *Arrivals) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	start, before := time.Now(), p.written
+	start, before := time.Now(), p.log.Lines()
 	for {
 		select {
 		case <-ctx.Done():
@@ -62,15 +60,17 @@ func (p *Producer) Run(ctx context.Context, rate int, tick time.Duration, wrote 
 		case <-ticker.C:
 		}
 		due := before + int(float64(rate)*time.Since(start).Seconds())
-		if err := p.Write(ctx, due-p.written); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		// A piece is written to its end, or nobody would know what Kafka has of it.
+		if err := p.Write(context.WithoutCancel(ctx), due-p.log.Lines()); err != nil {
 			return err
 		}
-		wrote(p.log.Totals().Lines(), time.Now())
+		arrivals.Produced(p.log.Totals(), time.Now())
 	}
 }
 
 // Close releases the connections.
-func (p *Producer) Close() error { return p.writer.Close() }
+func (p *Producer) Close() error {
+	err := p.writer.Close()
+	p.writer.Transport.(*kafka.Transport).CloseIdleConnections()
+	return err
+}
