@@ -12,9 +12,10 @@ import (
 //	            └───── segment ◀── bucket (another)
 //
 // A block is kept as it came, and each window has segments that say which of
-// its elements are the window's: all, or those at some offsets. A window with a
-// small part of a block copies its elements instead, so that it does not keep
-// the block alive. When a window closes, hash.go groups its segments.
+// its elements are the window's: all, or those at some offsets. What is small
+// is copied instead, so that a few elements do not keep a block alive, nor a
+// small block cost as much as it holds. When a window closes, hash.go groups
+// its segments.
 
 // held is element bytes that segments share.
 type held struct {
@@ -72,8 +73,10 @@ const (
 	maxElement = 1 << 31
 	// tailSize is where copied elements are closed off.
 	tailSize = 256 << 10
-	// sharedPart: below one part in so many of a block, elements are copied.
+	// sharedPart and sharedSize: below one part in so many of a block, or below
+	// so many bytes, elements are copied: to share would cost more.
 	sharedPart = 4
+	sharedSize = 4 << 10
 	// bucketSize is about what a bucket takes beside its elements.
 	bucketSize = 256
 )
@@ -184,12 +187,12 @@ func (a *appending) settle(block []byte, count int, plain bool) {
 	h := &held{data: block}
 	for _, b := range a.touched {
 		switch {
+		case b.touchedBytes < max(len(block)/sharedPart, sharedSize):
+			a.copy(b, block)
 		case plain && len(b.touched) == count:
 			b.share(h, nil, a.s.wm)
-		case b.touchedBytes >= len(block)/sharedPart:
-			b.share(h, offsets(b.touched), a.s.wm)
 		default:
-			a.copy(b, block)
+			b.share(h, offsets(b.touched), a.s.wm)
 		}
 		b.count += len(b.touched)
 		b.touched, b.touchedBytes = b.touched[:0], 0

@@ -1,0 +1,192 @@
+package window
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// grouped is a model of GroupByKey: the values of each key and window, one
+// after another.
+type grouped map[string][]byte
+
+func (m grouped) add(window, key, value []byte) {
+	id := string(window) + string(key)
+	m[id] = append(m[id], value...)
+}
+
+// addOutput adds the groups of a block, each of which must be new.
+func (m grouped) addOutput(t *testing.T, g *Grouping, b Block) {
+	out := coder.NewWindowed(coder.KVOf(g.key, coder.IterableOf(g.value)), g.window)
+	for data := b.Data; len(data) > 0; {
+		var e coder.Element
+		n, err := out.Scan(data, &e)
+		must(err)
+		data = data[n:]
+		key, values, _ := out.Value().SplitKV(e.Value)
+		id := string(e.Windows) + string(key)
+		if m[id] != nil {
+			t.Fatalf("%q comes twice", id)
+		}
+		m[id] = append([]byte{}, values[4:]...)
+	}
+}
+
+// Both ways group as a map does, whatever the sizes of values, groups, blocks
+// and windows; a key's values keep their order.
+func TestGroupingIsThatOfAMap(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name               string
+		elements, keys     int
+		valueSize          int
+		windows, blockSize int
+		trigger            string
+	}{
+		{"distinct keys", 20_000, 1 << 40, 10, 1, 0, "default"},
+		{"few keys", 20_000, 3, 10, 1, 4000, "default"},
+		{"some keys", 20_000, 500, 30, 1, 4000, "default"},
+		{"empty values", 5_000, 100, 0, 1, 100, "default"},
+		{"windows in a block", 20_000, 100, 30, 50, 0, "default"},
+		{"two windows in a block", 20_000, 100, 30, 2, 0, "default"},
+		{"several batches", 300, 20, 200_000, 1, 0, "default"},
+		{"large elements", 40, 4, 3 << 20, 2, 0, "default"},
+		{"incremental", 20_000, 100, 30, 5, 4000, "end-of-window(early=never)"},
+		{"incremental, hot", 20_000, 2, 300, 1, 0, "end-of-window(early=never)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStrategy(map[string]string{"window": "fixed(10s)", "trigger": c.trigger})
+			g, err := NewGrouping(Config{Strategy: s, Input: coder.NewWindowed(coder.KVOf(coder.Bytes, coder.Bytes), coder.IntervalWindow)})
+			must(err)
+			r := rand.New(rand.NewPCG(1, 2))
+			shard, d := g.NewShard(), desk{g: g}
+			want, got := grouped{}, grouped{}
+			out := &Output{BlockSize: c.blockSize, Panes: func(b Block) { got.addOutput(t, g, b) }}
+			var block []byte
+			for i := range c.elements {
+				key, value := fmt.Append(nil, r.IntN(c.keys)), bytes.Repeat([]byte{byte(i)}, r.IntN(2*c.valueSize+1))
+				ts := beam.EventTime(r.IntN(c.windows)) * 10_000
+				block = d.element(block, string(key), string(value), ts)
+				want.add(coder.AppendIntervalWindow(nil, beam.Window{Start: ts, End: ts + 10_000}),
+					coder.AppendLengthPrefixed(nil, key), coder.AppendLengthPrefixed(nil, value))
+				if len(block) > 100_000 {
+					must(shard.Add(block, beam.MinEventTime, d.now, out))
+					block = nil
+				}
+				if i == c.elements/2 {
+					shard, err = g.RestoreShard(shard.AppendState(nil))
+					must(err)
+				}
+			}
+			must(shard.Add(block, beam.MinEventTime, d.now, out))
+			must(shard.Advance(beam.MaxEventTime, d.now, out))
+			out.Flush()
+			if len(got) != len(want) {
+				t.Fatalf("%d groups, want %d", len(got), len(want))
+			}
+			for id, values := range want {
+				if !bytes.Equal(got[id], values) {
+					t.Fatalf("%q has other values", id)
+				}
+			}
+			if shard.Bytes() != 0 {
+				t.Errorf("%d bytes are left", shard.Bytes())
+			}
+		})
+	}
+}
+
+// What the append way holds of a window is little more than its data, also
+// where windows share blocks (DESIGN section 15: 1.2 bytes for a byte).
+func TestHeldBytes(t *testing.T) {
+	t.Parallel()
+	for _, fn := range []string{"global", "fixed(10s)", "sliding(30s every 10s)"} {
+		c := bytesConfig(map[string]string{"window": fn})
+		ts := randomKey(100_000)
+		l := makeLoad(c.Strategy, 50_000, randomKey(100), func(i int) beam.EventTime { return beam.EventTime(ts(i)) })
+		g, err := NewGrouping(c)
+		must(err)
+		s, out := g.NewShard(), &Output{Panes: func(Block) {}}
+		for _, b := range l.blocks {
+			must(s.Add(b, beam.MinEventTime, desk{}.now, out))
+		}
+		// A sliding window that has a small part of a block copies its elements.
+		most := map[string]float64{"global": 1.01, "fixed(10s)": 1.01, "sliding(30s every 10s)": 3.1}[fn]
+		if ratio := float64(s.Bytes()) / float64(l.bytes); ratio > most {
+			t.Errorf("%s: %.2f bytes held for a byte", fn, ratio)
+		}
+		// A window that ends gives back what only it held.
+		must(s.Advance(50_000, desk{}.now, out))
+		if ratio := float64(s.Bytes()) / float64(l.bytes); fn != "global" && ratio > most*0.6 {
+			t.Errorf("%s: %.2f bytes held for a byte after half of the windows", fn, ratio)
+		}
+	}
+}
+
+// The blocks of an output are of the size asked for, unless one element is larger.
+func TestBlocksAreOfTheSizeAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, trigger := range []string{"default", "end-of-window(early=never)"} {
+		c := bytesConfig(map[string]string{"trigger": trigger})
+		l := makeLoad(c.Strategy, 10_000, randomKey(2_000), at0)
+		g, err := NewGrouping(c)
+		must(err)
+		s, blocks := g.NewShard(), 0
+		out := &Output{BlockSize: 10_000, Panes: func(b Block) {
+			if blocks++; len(b.Data) > 11_000 {
+				t.Errorf("%s: a block of %d bytes", trigger, len(b.Data))
+			}
+		}}
+		for _, b := range l.blocks {
+			must(s.Add(b, beam.MinEventTime, desk{}.now, out))
+		}
+		must(s.Advance(beam.MaxEventTime, desk{}.now, out))
+		out.Flush()
+		if blocks < 70 || blocks > 120 {
+			t.Errorf("%s: %d blocks", trigger, blocks)
+		}
+	}
+}
+
+// The loops over elements allocate for blocks, groups and windows, not for
+// elements.
+func TestGroupingAllocatesNothingForAnElement(t *testing.T) {
+	c := bytesConfig(nil)
+	l := makeLoad(c.Strategy, 50_000, randomKey(100), at0)
+	g, err := NewGrouping(c)
+	must(err)
+	out := &Output{Panes: func(Block) {}}
+	allocs := testing.AllocsPerRun(3, func() {
+		s := g.NewShard()
+		for _, b := range l.blocks {
+			must(s.Add(b, beam.MinEventTime, desk{}.now, out))
+		}
+		must(s.Advance(beam.MaxEventTime, desk{}.now, out))
+		out.Flush()
+	})
+	if allocs > 200 {
+		t.Errorf("%g allocations for %d elements", allocs, l.count)
+	}
+	s := c
+	s.Strategy = newStrategy(map[string]string{"trigger": "repeat(count(1000000))"})
+	if g, err = NewGrouping(s); err != nil {
+		t.Fatal(err)
+	}
+	shard := g.NewShard()
+	for _, b := range l.blocks { // the keys are there, and have room
+		must(shard.Add(b, beam.MinEventTime, desk{}.now, out))
+	}
+	allocs = testing.AllocsPerRun(3, func() {
+		for _, b := range l.blocks {
+			must(shard.Add(b, beam.MinEventTime, desk{}.now, out))
+		}
+	})
+	if allocs > float64(l.count)/50 { // chunks of values
+		t.Errorf("incremental: %g allocations for %d elements", allocs, l.count)
+	}
+}
