@@ -25,12 +25,15 @@ type worker struct {
 	slots   int
 	// wide workers run bundles side by side; a harness has one interpreter for all.
 	wide bool
-	// running are the bundles in flight, in the order of their start.
+	// running are the bundles in flight, in the order of their start; load counts
+	// those that end by themselves. Unbounded restrictions run until they are cut,
+	// which says nothing of how busy they are.
 	running []*bundle
+	load    int
 	// busy is the decaying share of time with a bundle in flight, as of seen.
 	busy float64
 	seen instant
-	// idleSince is when the last bundle ended.
+	// idleSince is when load came down to 0.
 	idleSince instant
 	// served grows by the time that one bundle had of the worker, had it run all
 	// along: with n in flight, at a n-th of the clock's speed.
@@ -50,10 +53,23 @@ func (w *worker) pass(now instant) {
 	w.seen = now
 	fade := math.Exp(-float64(dt) / float64(busyMemory))
 	w.busy *= fade
-	if n := len(w.running); n > 0 {
+	if w.load > 0 {
 		w.busy += 1 - fade
+	}
+	if n := len(w.running); n > 0 {
 		w.served += dt / instant(n)
 	}
+}
+
+// lingers tells whether bundles of the stage end when they like, or are cut.
+func (st *stage) lingers() bool { return st.Role == Source || st.CheckpointAfter > 0 }
+
+// load is 0 for a bundle that lingers.
+func (b *bundle) load() int {
+	if b.stage.lingers() {
+		return 0
+	}
+	return 1
 }
 
 func (w *worker) free() int { return w.slots - len(w.running) }
@@ -61,6 +77,7 @@ func (w *worker) free() int { return w.slots - len(w.running) }
 func (w *worker) begin(b *bundle, now instant) {
 	w.pass(now)
 	w.running = append(w.running, b)
+	w.load += b.load()
 	b.worker, b.started, b.servedAt = w, now, w.served
 }
 
@@ -68,8 +85,9 @@ func (w *worker) end(b *bundle, now instant) {
 	w.pass(now)
 	if i := slices.Index(w.running, b); i >= 0 {
 		w.running = slices.Delete(w.running, i, i+1)
+		w.load -= b.load()
 	}
-	if len(w.running) == 0 {
+	if w.load == 0 {
 		w.idleSince = now
 	}
 }
@@ -133,16 +151,14 @@ func (p *pool) free() int {
 	return n
 }
 
-// lastSlot tells whether there is one free slot only, which sources must leave
-// to stages that work off what sources produce: a source may wait for long.
-func (p *pool) lastSlot() bool {
-	reading := 0
-	for _, st := range p.stages {
-		if st.Role == Source {
-			reading++
-		}
+// spares tells whether the worker's last free slot is kept from a stage whose
+// bundles may wait for long (sources, unbounded restrictions), for the stages
+// that work off what those produce.
+func (p *pool) spares(w *worker, st *stage) bool {
+	if !st.lingers() || w.slots == 1 || w.free() > 1 {
+		return false
 	}
-	return reading < len(p.stages) && p.slots() > 1 && p.free() == 1
+	return slices.ContainsFunc(p.stages, func(o *stage) bool { return !o.lingers() })
 }
 
 // freest returns the worker that should take the next bundle: of those with a

@@ -66,7 +66,7 @@ func (e *Engine) next(st *stage) (*bundle, *worker) {
 		st.again = st.again[1:]
 		return b, w
 	}
-	if st.Role == Source && (e.rests() || st.pool.lastSlot()) {
+	if st.Role == Source && e.rests() {
 		return nil, nil
 	}
 	w := st.pool.freest(e.now, func(w *worker) bool { return e.suits(st, w) })
@@ -114,7 +114,7 @@ func ceil(a, b int) int { return (a + b - 1) / b }
 // bundle may have to wait a little, for more to come.
 func (e *Engine) suits(st *stage, w *worker) bool {
 	l := st.laneAt(w)
-	if len(l.shards) == 0 {
+	if len(l.shards) == 0 || st.pool.spares(w, st) {
 		return false
 	}
 	if w.wide || e.worthwhile(st, l) {
@@ -129,7 +129,7 @@ func (e *Engine) suits(st *stage, w *worker) bool {
 		l.deferred = e.now
 	}
 	start := l.deferred + wait
-	if len(w.running) == 0 {
+	if w.load == 0 {
 		start = min(max(l.deferred, w.idleSince)+wait, l.deferred+instant(2*longest))
 	}
 	if e.now >= start {
@@ -151,7 +151,7 @@ const longestWait = 10
 // to the limit it is too short to be felt, and a worker with far too many
 // small bundles settles a few per cent above it.
 func (e *Engine) crowding(w *worker) float64 {
-	if len(w.running) > 0 {
+	if w.load > 0 {
 		if !e.Streaming || w.busy > e.BusyLimit/2 {
 			return 1 // wait for the one in flight
 		}
