@@ -1,9 +1,5 @@
 package state
 
-import (
-	"encoding/binary"
-)
-
 // Multimap returns one page of the encoded values under k.Map.
 func (s *Shard) Multimap(k Key, token []byte) (data, next []byte, err error) {
 	from := s.mapCell(k)
@@ -35,7 +31,7 @@ func (s *Shard) MultimapKeys(k Key, token []byte) (data, next []byte, err error)
 	}
 	last := ""
 	data, next = s.page(from, to, token, func(key string, _ []byte) []byte {
-		mapKey := mapKeyOf(key[len(from):])
+		mapKey, _ := cutString(key[len(from):])
 		if mapKey == last && last != "" {
 			return nil
 		}
@@ -58,13 +54,4 @@ func (s *Shard) ClearMultimapKeys(k Key) {
 
 func (s *Shard) mapCell(k Key) string {
 	return string(appendString(s.cell('M', k), string(k.Map)))
-}
-
-// mapKeyOf reads the map key at the start of what follows a cell's prefix.
-func mapKeyOf(rest string) string {
-	n, size := binary.Uvarint([]byte(rest))
-	if size <= 0 || uint64(len(rest)-size) < n {
-		return ""
-	}
-	return rest[size : size+int(n)]
 }

@@ -3,15 +3,22 @@ package state
 import (
 	"encoding/binary"
 
+	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 )
 
-// OrderedList returns one page of the entries with start <= sort key < end, in
-// the order of their sort keys, as they were appended: KV of a varint and a
-// length-prefixed value.
-func (s *Shard) OrderedList(k Key, start, end int64, token []byte) (data, next []byte, err error) {
-	from, to := s.listKey(k, start), s.listKey(k, end)
-	if start >= end {
+// Range bounds sort keys: Start <= sort key < End. The zero value is all.
+type Range struct {
+	Start, End int64
+	Set        bool
+}
+
+// OrderedList returns one page of the entries in the range, in the order of
+// their sort keys, as they were appended: KV of a varint and a length-prefixed
+// value.
+func (s *Shard) OrderedList(k Key, r Range, token []byte) (data, next []byte, err error) {
+	from, to := s.listRange(k, r)
+	if from >= to {
 		return nil, nil, nil
 	}
 	if !validToken(token, from, to) {
@@ -21,28 +28,48 @@ func (s *Shard) OrderedList(k Key, start, end int64, token []byte) (data, next [
 	return data, next, nil
 }
 
-// AppendOrderedList adds a run of entries.
+// AppendOrderedList adds a run of entries. After an error none was added.
 func (s *Shard) AppendOrderedList(k Key, data []byte) error {
+	if err := eachListEntry(data, func(int64, []byte) {}); err != nil {
+		return err
+	}
+	return eachListEntry(data, func(sortKey int64, entry []byte) {
+		s.txn.Put(s.listKey(k, sortKey)+string(s.nextSeq()), entry)
+	})
+}
+
+func eachListEntry(data []byte, f func(sortKey int64, entry []byte)) error {
 	for len(data) > 0 {
 		sortKey, n, err := coder.DecodeVarInt(data)
 		if err != nil {
-			return err
+			return badEntry(err)
 		}
 		_, m, err := coder.DecodeLengthPrefixed(data[n:])
 		if err != nil {
-			return err
+			return badEntry(err)
 		}
-		s.txn.Put(s.listKey(k, sortKey)+string(s.nextSeq()), data[:n+m])
+		f(sortKey, data[:n+m:n+m])
 		data = data[n+m:]
 	}
 	return nil
 }
 
-// ClearOrderedList removes the entries with start <= sort key < end.
-func (s *Shard) ClearOrderedList(k Key, start, end int64) {
-	if start < end {
-		s.txn.DeleteRange(s.listKey(k, start), s.listKey(k, end))
+func badEntry(cause error) error {
+	return &beam.Error{Code: beam.BadData, What: "an entry of an ordered list is not a varint and a length-prefixed value", Cause: cause}
+}
+
+// ClearOrderedList removes the entries in the range.
+func (s *Shard) ClearOrderedList(k Key, r Range) {
+	s.txn.DeleteRange(s.listRange(k, r))
+}
+
+// listRange is empty, from >= to, for an empty range.
+func (s *Shard) listRange(k Key, r Range) (from, to string) {
+	if !r.Set {
+		from = string(s.cell('O', k))
+		return from, after(from)
 	}
+	return s.listKey(k, r.Start), s.listKey(k, r.End)
 }
 
 func (s *Shard) listKey(k Key, sortKey int64) string {

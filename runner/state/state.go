@@ -15,6 +15,7 @@
 //	'T' timer                                         → fire, hold, pane
 //	'E' fire-time timer   'P' fire-time timer         → due times by domain
 //	'H' hold timer                                    → watermark holds
+//	'G' time window key                               → what is kept until then
 //
 // Strings are length-prefixed, numbers big-endian with the sign flipped.
 package state
@@ -48,8 +49,11 @@ type Shard struct {
 func NewShard(txn *store.Txn, stage, shard int, order uint64) *Shard {
 	prefix := binary.BigEndian.AppendUint16(nil, uint16(stage))
 	prefix = binary.BigEndian.AppendUint16(prefix, uint16(shard))
-	return &Shard{txn: txn, prefix: string(prefix), seq: order << 24}
+	return &Shard{txn: txn, prefix: string(prefix), seq: order << seqBits}
 }
+
+// seqBits leaves 2^28 entries to a bundle and 2^36 bundles to a job.
+const seqBits = 28
 
 // MaxPage is about how many bytes one page of an answer holds.
 const MaxPage = 1 << 20
@@ -99,7 +103,7 @@ func (s *Shard) page(from, to string, token []byte, each func(key string, value 
 			next = []byte(k)
 			return false
 		}
-		data = append(data, each(k, v)...)
+		data = join(data, each(k, v))
 		return true
 	})
 	return data, next

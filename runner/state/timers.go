@@ -38,6 +38,13 @@ func (s *Shard) SetTimer(t Timer) {
 	}
 }
 
+// SetFirst sets a timer unless it is set already.
+func (s *Shard) SetFirst(t Timer) {
+	if _, set := s.txn.Get(s.prefix + "T" + t.TimerID.encode()); !set {
+		s.SetTimer(t)
+	}
+}
+
 // ClearTimer removes a timer, if it is set.
 func (s *Shard) ClearTimer(t TimerID) {
 	id := t.encode()
@@ -58,7 +65,7 @@ func (s *Shard) TakeDue(event bool, wm beam.EventTime, processing bool, now time
 	if event {
 		due = s.collect('E', wm, due, limit)
 	}
-	if processing {
+	if processing && len(due) < limit {
 		due = s.collect('P', beam.FromTime(now), due, limit)
 	}
 	for _, t := range due {
@@ -80,12 +87,16 @@ func (s *Shard) collect(domain byte, upTo beam.EventTime, due []Timer, limit int
 	return due
 }
 
-// Times returns the shard's next due times and least hold: beam.MaxEventTime+1,
-// the zero time and beam.MaxEventTime where there is none.
-func (s *Shard) Times() (nextEvent beam.EventTime, nextProcessing time.Time, hold beam.EventTime) {
+// Times returns the shard's next due times at watermark wm and its least hold:
+// beam.MaxEventTime+1, the zero time and beam.MaxEventTime where there is none.
+// What expires is due one after its time; nothing does at the end of time.
+func (s *Shard) Times(wm beam.EventTime) (nextEvent beam.EventTime, nextProcessing time.Time, hold beam.EventTime) {
 	nextEvent, hold = beam.MaxEventTime+1, beam.MaxEventTime
 	if t, ok := s.first('E'); ok {
 		nextEvent = t
+	}
+	if t, ok := s.first('G'); ok && wm < beam.MaxEventTime {
+		nextEvent = min(nextEvent, t+1)
 	}
 	if t, ok := s.first('P'); ok {
 		nextProcessing = time.UnixMilli(int64(t))
@@ -99,10 +110,15 @@ func (s *Shard) Times() (nextEvent beam.EventTime, nextProcessing time.Time, hol
 func (s *Shard) first(kind byte) (t beam.EventTime, ok bool) {
 	from := s.prefix + string(kind)
 	s.txn.Ascend(from, after(from), func(k string, _ []byte) bool {
-		t, ok = beam.EventTime(binary.BigEndian.Uint64([]byte(k[len(from):len(from)+8]))^1<<63), true
+		t, ok = timeOf(k[len(from):]), true
 		return false
 	})
 	return t, ok
+}
+
+// timeOf reads the time at the start of what follows a timeKey's kind.
+func timeOf(rest string) beam.EventTime {
+	return beam.EventTime(binary.BigEndian.Uint64([]byte(rest[:8])) ^ 1<<63)
 }
 
 func (s *Shard) dueKey(t TimerID, fire beam.EventTime, id string) string {
@@ -117,20 +133,22 @@ func (s *Shard) timeKey(kind byte, t beam.EventTime) string {
 }
 
 func (t TimerID) encode() string {
+	return string(appendString([]byte(t.anyTag()), t.Tag))
+}
+
+// anyTag begins the encodings of all timers that differ by the tag.
+func (t TimerID) anyTag() string {
 	b := appendString(nil, string(t.Transform))
 	b = appendString(b, t.Family)
 	b = appendString(b, string(t.User))
-	b = appendString(b, string(t.Window))
-	return string(appendString(b, t.Tag))
+	return string(appendString(b, string(t.Window)))
 }
 
 // timerOf is the inverse of encode and encodeTimer; both are our own bytes.
 func timerOf(id string, processing bool, v []byte) Timer {
 	var parts [5]string
-	rest := []byte(id)
 	for i := range parts {
-		n, size := binary.Uvarint(rest)
-		parts[i], rest = string(rest[size:size+int(n)]), rest[size+int(n):]
+		parts[i], id = cutString(id)
 	}
 	t := Timer{TimerID: TimerID{Transform: beam.TransformID(parts[0]), Family: parts[1], User: []byte(parts[2]),
 		Window: []byte(parts[3]), Tag: parts[4], ProcessingTime: processing}}
