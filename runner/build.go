@@ -26,15 +26,22 @@ const (
 func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *translate.Plan, rep jobservice.Reporter) (*job, error) {
 	j := &job{runner: r, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options),
 		store: store.NewMemory(), gates: newGates(), coders: newCoders(plan), clock: newWallClock(),
-		reports: make(chan report, 256), effects: map[engine.BundleID]*effects{},
+		reports: make(chan report, 256), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
 	j.metrics = newMetrics()
 	rep.Metrics(j.metrics.read)
 	j.ctx, j.cancel = context.WithCancel(ctx)
+	j.life, j.die = context.WithCancel(context.WithoutCancel(ctx))
+	built := false
+	defer func() {
+		if !built {
+			j.close()
+		}
+	}()
 	if err := j.build(); err != nil {
-		j.close()
 		return nil, err
 	}
+	built = true
 	return j, nil
 }
 
@@ -217,8 +224,13 @@ func (j *job) buildSink(st *stage) error {
 	}
 	st.spec.Role, st.spec.Shards = engine.Sink, sink.Shards()
 	st.spec.MaxEntryRows, st.spec.MaxEntryBytes = sink.MaxEntry()
-	st.executor, err = j.newSink(st, sink)
-	return err
+	x, err := j.newSink(st, sink)
+	if err != nil {
+		_ = sink.Close() // nothing was written
+		return err
+	}
+	st.executor = x
+	return nil
 }
 
 func (j *job) buildEdge(index int, e translate.Edge, to *stage) (*edge, error) {
@@ -238,7 +250,7 @@ func (j *job) buildEdge(index int, e translate.Edge, to *stage) (*edge, error) {
 
 func (j *job) buildSideEdge(ed *edge) error {
 	spec := ed.to.plan.Harness.SideInputs[ed.plan.Input]
-	ed.side, ed.multimap = ed.to.sides[ed.plan.Input], spec.Multimap
+	ed.side = ed.to.sides[ed.plan.Input]
 	strategy, err := j.strategy(spec.Collection.Windowing)
 	if err != nil {
 		return err

@@ -63,6 +63,13 @@ func (c *virtualClock) advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
+// guard makes the error of a deferring function of a panic in it.
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = panicked(p)
+	}
+}
+
 // panicked makes an error of a recovered panic.
 func panicked(p any) error {
 	return &beam.Error{Code: beam.Internal, What: fmt.Sprintf("panic: %v\n%s", p, debug.Stack())}

@@ -21,7 +21,6 @@ type edge struct {
 	// side is the side input that the edge feeds, triggered if panes of it may
 	// come before its windows end.
 	side        *state.SideInput
-	multimap    bool
 	triggered   bool
 	sideWindows *coder.Coder
 	wholeEnd    beam.EventTime
@@ -169,7 +168,7 @@ func (s *sender) sideElement(w *coder.Windowed, el *coder.Element) error {
 		s.delta = &state.SideDelta{}
 	}
 	return w.EachWindow(el, func(raw []byte) error {
-		return s.delta.Add(raw, el.Value, s.edge.multimap, s.edge.key)
+		return s.delta.Add(raw, el.Value, s.edge.key)
 	})
 }
 

@@ -22,7 +22,7 @@ type groupExecutor struct {
 	shards []*window.Shard
 }
 
-func (j *job) newGroup(s *stage) (*groupExecutor, error) {
+func (j *job) newGroup(s *stage) (executor, error) {
 	strategy, err := j.strategyOf(s.plan.Inputs[0])
 	if err != nil {
 		return nil, err

@@ -1,14 +1,49 @@
 package runner
 
 import (
-	"context"
-	"errors"
-
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
 )
+
+// split asks the worker to split a bundle; false if it is not here. The engine
+// is told the answer in any case.
+func (x *harnessExecutor) split(s engine.SplitRequest) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	hb := x.running[s.Bundle]
+	if hb == nil {
+		return false
+	}
+	if hb.process == nil || hb.ended || hb.splitting != nil {
+		x.job.spawn(func() { x.job.splitDone(engine.SplitDone{Bundle: s.Bundle}, nil) })
+		return true
+	}
+	done := make(chan struct{})
+	hb.splitting = done
+	run := hb.process
+	x.job.spawn(func() {
+		defer close(done)
+		hb.split(run, s.Fraction)
+		x.mu.Lock()
+		hb.splitting = nil
+		x.mu.Unlock()
+	})
+	return true
+}
+
+// settleSplit waits until the engine knows of a split that the harness may have
+// accepted: were the bundle's end told first, its residuals would be lost (I6).
+func (hb *harnessBundle) settleSplit() {
+	hb.x.mu.Lock()
+	hb.ended = true
+	splitting := hb.splitting
+	hb.x.mu.Unlock()
+	if splitting != nil {
+		<-splitting
+	}
+}
 
 // split asks for a split of the running bundle, and turns the answer into
 // blocks: the primaries that remain the bundle's, the residuals that go back.
@@ -16,98 +51,152 @@ import (
 //	input     e0 e1 e2 e3 e4 e5
 //	answer    last primary 2, first residual 4, primary p3, residual r3
 //	primary   e0 e1 e2 p3          residual   r3 e4 e5
+//
+// It waits as long as the bundle does: an answer is part of the bundle's result.
 func (hb *harnessBundle) split(run fnapi.Running, fraction float64) {
-	refused := engine.SplitDone{Bundle: hb.b.ID}
-	ctx, cancel := context.WithTimeout(hb.x.job.ctx, splitTimeout)
-	defer cancel()
-	count := 0
-	for _, in := range hb.inputs {
-		count += in.Block.Count
-	}
-	answer, err := run.Split(ctx, fnapi.SplitRequest{Source: hb.x.stage.plan.Harness.Source,
-		FractionOfRemaining: fraction, EstimatedInput: int64(count)})
+	answer, err := run.Split(hb.x.job.ctx, fnapi.SplitRequest{Source: hb.x.stage.plan.Harness.Source,
+		FractionOfRemaining: fraction, EstimatedInput: int64(hb.count())})
 	if err != nil || answer == nil {
-		hb.x.splitDone(refused)
+		hb.x.job.splitDone(engine.SplitDone{Bundle: hb.b.ID}, nil)
 		return
 	}
-	done, err := hb.cut(answer)
-	if err != nil {
+	c := &cut{hb: hb, done: engine.SplitDone{Bundle: hb.b.ID, Accepted: true}}
+	if err := c.make(answer, fraction == 0); err != nil {
+		hb.x.job.freeBlocks(c.made)
 		hb.x.job.send(report{event: engine.Event{Fail: hb.x.placed(err)}})
 		return
 	}
-	hb.x.splitDone(*done)
+	hb.x.job.splitDone(c.done, c.made)
+}
+
+// count is the number of elements that the bundle reads.
+func (hb *harnessBundle) count() int {
+	n := 0
+	for _, in := range hb.inputs {
+		n += in.Block.Count
+	}
+	return n
 }
 
 // cut makes the blocks of an accepted split.
-func (hb *harnessBundle) cut(s *fnapi.Split) (*engine.SplitDone, error) {
-	before, after, err := hb.cutInput(int(s.LastPrimary+1), int(s.FirstResidual))
-	if err != nil {
-		return nil, err
+type cut struct {
+	hb   *harnessBundle
+	done engine.SplitDone
+	// made are the blocks that are new.
+	made []engine.BlockID
+}
+
+// make fills in the shards that the split touches. The roots, what it made of
+// the one element that it was within, stand in that element's shard.
+func (c *cut) make(s *fnapi.Split, checkpoint bool) error {
+	end, start := int(s.LastPrimary+1), int(s.FirstResidual)
+	if end < 0 || start < end || start > c.hb.count() {
+		return c.bad("a split answer keeps the elements before %d of %d and gives back those from %d on", end, c.hb.count(), start)
 	}
 	primaryRoots := make([]fnapi.Residual, len(s.Primaries))
 	for i, p := range s.Primaries {
 		primaryRoots[i] = fnapi.Residual{Application: p}
 	}
-	shard := hb.b.Work[0].Shard
-	roots, err := hb.applicationBlocks(primaryRoots, nil, hb.x.job.block)
+	primary, err := c.hb.roots(primaryRoots, c.block)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	primary := []engine.ShardBlocks{{Shard: shard, Blocks: append(before, flatten(roots)...)}}
-	residual, err := hb.applicationBlocks(s.Residuals, after, hb.x.job.block)
+	residual, err := c.hb.roots(s.Residuals, c.block)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &engine.SplitDone{Bundle: hb.b.ID, Accepted: true, Primary: primary, Residual: residual}, nil
+	if end == start && len(primary)+len(residual) > 0 {
+		return c.bad("a split answer has roots but no element that they are of, at %d of %d", end, c.hb.count())
+	}
+	for i := range primary {
+		primary[i].Block.Hold = max(primary[i].Block.Hold, c.hold(end))
+	}
+	return c.shards(end, start, primary, residual, checkpoint)
 }
 
-func flatten(shards []engine.ShardBlocks) []engine.InputBlock {
-	var all []engine.InputBlock
-	for _, s := range shards {
-		all = append(all, s.Blocks...)
+// hold is that of the block that element i is in.
+func (c *cut) hold(i int) beam.EventTime {
+	for _, in := range c.hb.inputs {
+		if i < in.Block.Count {
+			return in.Block.Hold
+		}
+		i -= in.Block.Count
 	}
-	return all
+	return beam.MinEventTime
 }
 
-// cutInput returns the input before element index end, and from index start on;
-// a block that is cut becomes new blocks.
-func (hb *harnessBundle) cutInput(end, start int) (before, after []engine.InputBlock, err error) {
-	if end < 0 || start < end {
-		return nil, nil, &beam.Error{Code: beam.BadData, What: "a split answer has its residual before its primary"}
-	}
+func (c *cut) bad(format string, args ...any) error {
+	return badHarness(c.hb.x.stage, format, args...)
+}
+
+func (c *cut) shards(end, start int, primary, residual []engine.InputBlock, checkpoint bool) error {
 	at := 0
-	for _, in := range hb.inputs {
-		n := in.Block.Count
-		head, err := hb.slice(in, 0, end-at)
-		if err != nil {
-			return nil, nil, err
+	for from := 0; from < len(c.hb.inputs); {
+		shard, n := c.hb.inputs[from].shard, 0
+		to := from
+		for to < len(c.hb.inputs) && c.hb.inputs[to].shard == shard {
+			n += c.hb.inputs[to].Block.Count
+			to++
 		}
-		tail, err := hb.slice(in, start-at, n)
-		if err != nil {
-			return nil, nil, err
+		if at+n > end { // else the shard is left as it is
+			before, err := c.slices(from, to, 0, end-at)
+			if err != nil {
+				return err
+			}
+			after, err := c.slices(from, to, start-at, n)
+			if err != nil {
+				return err
+			}
+			if at <= end && end < start {
+				before, after = append(before, primary...), withRoots(residual, after, checkpoint)
+			}
+			c.done.Primary = append(c.done.Primary, engine.ShardBlocks{Shard: shard, Blocks: before})
+			c.done.Residual = append(c.done.Residual, engine.ShardBlocks{Shard: shard, Blocks: after})
 		}
-		before, after = append(before, head...), append(after, tail...)
-		at += n
+		from, at = to, at+n
 	}
-	return before, after, nil
+	return nil
+}
+
+// withRoots puts what is left of the element that was cut in its place; at a
+// checkpoint behind the others, so that they have their turn.
+func withRoots(roots, rest []engine.InputBlock, checkpoint bool) []engine.InputBlock {
+	if checkpoint {
+		return append(rest, roots...)
+	}
+	return append(roots, rest...)
+}
+
+// slices returns elements [first, last) of inputs [from, to), which are blocks
+// of one shard.
+func (c *cut) slices(from, to, first, last int) ([]engine.InputBlock, error) {
+	var all []engine.InputBlock
+	for _, in := range c.hb.inputs[from:to] {
+		n := in.Block.Count
+		part, err := c.slice(in, max(first, 0), min(last, n))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, part...)
+		first, last = first-n, last-n
+	}
+	return all, nil
 }
 
 // slice returns elements [from, to) of a block as at most one block.
-func (hb *harnessBundle) slice(in engine.InputBlock, from, to int) ([]engine.InputBlock, error) {
-	from, to = max(from, 0), min(to, in.Block.Count)
+func (c *cut) slice(in input, from, to int) ([]engine.InputBlock, error) {
 	switch {
 	case from >= to:
 		return nil, nil
-	case from == 0 && to == in.Block.Count:
-		return []engine.InputBlock{in}, nil
+	case from == 0 && to == in.Block.Count && !in.own:
+		return []engine.InputBlock{in.InputBlock}, nil
 	}
-	data := hb.x.job.store.Block(uint64(in.Block.ID))
 	var el coder.Element
 	begin, pos, minTime := 0, 0, beam.MaxEventTime
-	for i := 0; i < to; i++ {
-		n, err := hb.x.input.Scan(data[pos:], &el)
+	for i := range to {
+		n, err := c.hb.x.input.Scan(in.data[pos:], &el)
 		if err != nil {
-			return nil, errors.Join(err)
+			return nil, c.hb.x.stage.badData(err)
 		}
 		if i == from {
 			begin = pos
@@ -117,7 +206,14 @@ func (hb *harnessBundle) slice(in engine.InputBlock, from, to int) ([]engine.Inp
 		}
 		pos += n
 	}
-	b := hb.x.job.block(append([]byte(nil), data[begin:pos]...), to-from, minTime)
-	b.Gates = in.Block.Gates
+	b := c.block(append([]byte(nil), in.data[begin:pos]...), to-from, minTime)
+	b.Gates, b.Hold = in.Block.Gates, max(minTime, in.Block.Hold)
 	return []engine.InputBlock{{Input: in.Input, Block: b}}, nil
+}
+
+// block makes a block that is the engine's once it knows of the split.
+func (c *cut) block(data []byte, count int, minTime beam.EventTime) engine.Block {
+	b := c.hb.x.job.block(data, count, minTime)
+	c.made = append(c.made, b.ID)
+	return b
 }

@@ -7,8 +7,29 @@ import (
 	"fresnel/runner/state"
 )
 
+// stateOf answers a bundle's state requests. It survives a panic: it is called
+// by the server's goroutines (I7).
+type stateOf struct{ hb *harnessBundle }
+
 // Get answers a bundle's read of user state or of a side input.
-func (hb *harnessBundle) Get(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
+func (s stateOf) Get(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
+	defer guard(&err)
+	return s.hb.get(k, token)
+}
+
+// Append adds to user state.
+func (s stateOf) Append(k fnapi.StateKey, data []byte) (err error) {
+	defer guard(&err)
+	return s.hb.append(k, data)
+}
+
+// Clear empties user state.
+func (s stateOf) Clear(k fnapi.StateKey) (err error) {
+	defer guard(&err)
+	return s.hb.clear(k)
+}
+
+func (hb *harnessBundle) get(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
 	hb.mu.Lock()
 	defer hb.mu.Unlock()
 	switch k.Kind {
@@ -27,18 +48,19 @@ func (hb *harnessBundle) Get(k fnapi.StateKey, token []byte) (data, next []byte,
 	case fnapi.StateMultimapKeys:
 		return sh.MultimapKeys(cell(k), token)
 	case fnapi.StateOrderedList:
-		start, end := listRange(k)
-		return sh.OrderedList(cell(k), start, end, token)
+		return sh.OrderedList(cell(k), listRange(k), token)
 	}
 	return nil, nil, hb.unknownState(k)
 }
 
-// Append adds to user state.
-func (hb *harnessBundle) Append(k fnapi.StateKey, data []byte) error {
+func (hb *harnessBundle) append(k fnapi.StateKey, data []byte) error {
 	hb.mu.Lock()
 	defer hb.mu.Unlock()
 	sh, err := hb.shard(k)
 	if err != nil {
+		return err
+	}
+	if err := hb.keep(sh, k.Window, k.Key); err != nil {
 		return err
 	}
 	switch k.Kind {
@@ -54,8 +76,7 @@ func (hb *harnessBundle) Append(k fnapi.StateKey, data []byte) error {
 	return nil
 }
 
-// Clear empties user state.
-func (hb *harnessBundle) Clear(k fnapi.StateKey) error {
+func (hb *harnessBundle) clear(k fnapi.StateKey) error {
 	hb.mu.Lock()
 	defer hb.mu.Unlock()
 	sh, err := hb.shard(k)
@@ -70,8 +91,7 @@ func (hb *harnessBundle) Clear(k fnapi.StateKey) error {
 	case fnapi.StateMultimapKeys:
 		sh.ClearMultimapKeys(cell(k))
 	case fnapi.StateOrderedList:
-		start, end := listRange(k)
-		sh.ClearOrderedList(cell(k), start, end)
+		sh.ClearOrderedList(cell(k), listRange(k))
 	default:
 		return hb.unknownState(k)
 	}
@@ -82,13 +102,8 @@ func cell(k fnapi.StateKey) state.Key {
 	return state.Key{Transform: k.Transform, Name: k.Name, Window: k.Window, User: k.Key, Map: k.MapKey}
 }
 
-// listRange is the range of an ordered list that a request is about: all of it
-// if none is given.
-func listRange(k fnapi.StateKey) (start, end int64) {
-	if !k.HasRange {
-		return -1 << 63, 1<<63 - 1
-	}
-	return k.Start, k.End
+func listRange(k fnapi.StateKey) state.Range {
+	return state.Range{Start: k.Start, End: k.End, Set: k.HasRange}
 }
 
 // shard returns the view of the shard that holds the key: it must be one of the
@@ -123,13 +138,24 @@ func (hb *harnessBundle) getSide(k fnapi.StateKey, token []byte) (data, next []b
 	return side.MultimapKeysValues(k.Window, token)
 }
 
-func (hb *harnessBundle) side(k fnapi.StateKey) *state.SideInput {
+func (hb *harnessBundle) side(k fnapi.StateKey) *state.SideView {
 	for i, s := range hb.x.stage.plan.Harness.SideInputs {
 		if s.Transform == k.Transform && s.Name == k.Name {
-			return hb.x.stage.sides[i]
+			return hb.views[i]
 		}
 	}
 	return nil
+}
+
+// timerFamily is a family of timers that the stage declares.
+type timerFamily struct {
+	fnapi.TimerFamily
+	processingTime bool
+	coder          *coder.Coder
+}
+
+func (f *timerFamily) id(user, window []byte) state.TimerID {
+	return state.TimerID{Transform: f.Transform, Family: f.Family, Window: window, User: user, ProcessingTime: f.processingTime}
 }
 
 // setTimers applies a run of timers that user code set or cleared; a timer may
@@ -149,7 +175,7 @@ func (hb *harnessBundle) setTimers(f *timerFamily, data []byte) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return hb.x.stage.badOutput(err)
 		}
 		if err := hb.setTimer(f, &t); err != nil {
 			return err
@@ -171,31 +197,17 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 	if err != nil {
 		return err
 	}
-	windows, err := f.windows(t)
-	if err != nil {
-		return err
-	}
-	for _, w := range windows {
-		id := state.TimerID{Transform: f.Transform, Family: f.Family, Tag: t.Tag, Window: w, User: t.Key, ProcessingTime: f.processingTime}
+	return f.coder.EachTimerWindow(t, func(w []byte) error {
+		id := f.id(t.Key, w)
+		id.Tag = t.Tag
 		if t.Clear {
 			sh.ClearTimer(id)
-			continue
+			return nil
 		}
-		sh.SetTimer(state.Timer{TimerID: id, Fire: t.Fire, Hold: t.Hold, Pane: append([]byte(nil), t.Pane...)})
-	}
-	return nil
-}
-
-// windows cuts a timer's windows apart: the coder's second component skips one.
-func (f *timerFamily) windows(t *coder.Timer) ([][]byte, error) {
-	var all [][]byte
-	rest := t.Windows
-	for range t.WindowCount {
-		n, err := f.coder.Component(1).Skip(rest)
-		if err != nil {
-			return nil, err
+		if err := hb.keep(sh, w, t.Key); err != nil {
+			return err
 		}
-		all, rest = append(all, rest[:n:n]), rest[n:]
-	}
-	return all, nil
+		sh.SetTimer(state.Timer{TimerID: id, Fire: t.Fire, Hold: t.Hold, Pane: t.Pane})
+		return nil
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
-	"fresnel/runner/engine"
 	"fresnel/translate"
 )
 
@@ -26,28 +25,38 @@ func (x *harnessExecutor) newTruncation(s *translate.Stage) *truncation {
 		ID: string(x.job.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor}}
 }
 
-// truncate replaces the bundle's input by its truncated restrictions; the
-// bundle runs on if there are any, and is done if there are none.
-func (hb *harnessBundle) truncate() {
+// truncate replaces the bundle's input by its truncated restrictions, if any
+// are left. They live as long as the bundle; a split makes blocks of them.
+func (hb *harnessBundle) truncate() error {
 	data, err := hb.truncated()
 	if err != nil {
-		hb.fail(err)
-		return
+		return err
 	}
-	hb.inputs, err = hb.asInput(data)
-	if err != nil {
-		hb.fail(err)
-		return
+	in := input{shard: hb.b.Work[0].Shard, data: data, own: true}
+	var el coder.Element
+	for pos := 0; pos < len(data); in.Block.Count++ {
+		n, err := hb.x.input.Scan(data[pos:], &el)
+		if err != nil {
+			return hb.x.stage.badOutput(err)
+		}
+		pos += n
 	}
-	hb.begin()
-	hb.wait()
+	in.Block.Hold = beam.MinEventTime
+	hb.inputs = nil
+	if in.Block.Count > 0 {
+		hb.inputs = []input{in}
+	}
+	return nil
 }
 
 // truncated runs the truncating stage.
 func (hb *harnessBundle) truncated() ([]byte, error) {
 	t := hb.x.truncation
 	req := &fnapi.Bundle{ID: hb.x.instruction(hb.b) + "/truncate", Descriptor: t.descriptor, Source: t.stage.Harness.Source,
-		Sinks: t.stage.Harness.Sinks, State: truncatingState{hb}, Input: hb.inputData()}
+		Sinks: t.stage.Harness.Sinks, State: truncatingState{stateOf{hb}}}
+	for _, in := range hb.inputs {
+		req.Input = append(req.Input, in.data)
+	}
 	var out []byte
 	req.Output = func(_ beam.TransformID, _ string, data []byte) error {
 		out = append(out, data...)
@@ -58,43 +67,22 @@ func (hb *harnessBundle) truncated() ([]byte, error) {
 	case <-run.Done():
 	case <-hb.x.job.ctx.Done():
 		run.Abandon()
-		return nil, hb.x.job.ctx.Err()
+		<-run.Done()
 	}
 	_, err := run.Result()
 	return out, err
 }
 
-// asInput makes one block of the truncated restrictions. It lives as long as
-// the drain.
-func (hb *harnessBundle) asInput(data []byte) ([]engine.InputBlock, error) {
-	var el coder.Element
-	count, minTime := 0, beam.MaxEventTime
-	for pos := 0; pos < len(data); count++ {
-		n, err := hb.x.input.Scan(data[pos:], &el)
-		if err != nil {
-			return nil, err
-		}
-		minTime = min(minTime, el.Timestamp)
-		pos += n
-	}
-	if count == 0 {
-		return nil, nil
-	}
-	return []engine.InputBlock{{Block: hb.collector.block(data, count, minTime)}}, nil
-}
-
 // truncatingState answers the truncating stage's reads of side inputs, which
 // are the processing stage's by name.
-type truncatingState struct{ hb *harnessBundle }
+type truncatingState struct{ stateOf }
 
+// Get reads a side input of the processing stage.
 func (s truncatingState) Get(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
 	for _, side := range s.hb.x.stage.plan.Harness.SideInputs {
 		if side.Name == k.Name {
 			k.Transform = side.Transform
 		}
 	}
-	return s.hb.Get(k, token)
+	return s.stateOf.Get(k, token)
 }
-
-func (s truncatingState) Append(k fnapi.StateKey, data []byte) error { return s.hb.Append(k, data) }
-func (s truncatingState) Clear(k fnapi.StateKey) error               { return s.hb.Clear(k) }

@@ -24,8 +24,12 @@ type job struct {
 	opts   jobservice.Options
 	report jobservice.Reporter
 
+	// ctx ends with the job's work: by the user, or when Run returns. life is the
+	// time of its pools, which ends last: a worker can be asked until then.
 	ctx    context.Context
 	cancel context.CancelFunc
+	life   context.Context
+	die    context.CancelFunc
 	work   sync.WaitGroup // goroutines of executors
 
 	store   store.Store
@@ -43,9 +47,14 @@ type job struct {
 	stages  []*stage
 	pools   []*pool
 	reports chan report
-	effects map[engine.BundleID]*effects
-	// finalizers tell harnesses that a bundle of theirs is durable.
+	// inFlight has the stage of each bundle that was started and is neither
+	// committed nor given up, effects those that are done.
+	inFlight map[engine.BundleID]*stage
+	effects  map[engine.BundleID]*effects
+	// finalizers tell harnesses that a bundle of theirs is durable; finalizing
+	// counts those that do.
 	finalizers map[engine.BundleID]func(context.Context)
+	finalizing sync.WaitGroup
 }
 
 // stage is a stage of the plan at run time.
@@ -92,6 +101,8 @@ type sideDelta struct {
 type report struct {
 	event   engine.Event
 	effects *effects
+	// blocks are new ones of a split.
+	blocks []engine.BlockID
 }
 
 // run is the job's loop.
@@ -106,8 +117,8 @@ func (j *job) run(drain <-chan struct{}) error {
 		if err := j.carryOut(ready); err != nil {
 			return err
 		}
-		if end, err := j.ended(ready); end {
-			return err
+		if ready.State >= engine.Done {
+			return j.outcome(ready)
 		}
 		if j.stable && len(ready.Commits) > 0 {
 			last := ready.Commits[len(ready.Commits)-1].Seq
@@ -121,15 +132,14 @@ func (j *job) run(drain <-chan struct{}) error {
 		j.setWake(wake, ready.Wake)
 		select {
 		case r := <-j.reports:
-			j.keep(r)
-			ready = j.step(r.event)
+			ready = j.take(r)
 		case <-wake.C:
 			ready = j.step(engine.Event{})
 		case <-drain:
 			drain = nil
 			ready = j.step(engine.Event{Drain: true})
 		case <-j.ctx.Done():
-			return context.Cause(j.ctx)
+			return j.ctx.Err()
 		}
 	}
 }
@@ -139,10 +149,35 @@ func (j *job) step(ev engine.Event) engine.Ready {
 	return j.engine.Step(ev)
 }
 
-// keep puts a report's effects aside until the engine commits the bundle.
-func (j *job) keep(r report) {
-	if r.effects != nil {
-		j.effects[r.event.BundleDone.Bundle] = r.effects
+// take steps the engine with what was reported. Reports about bundles that were
+// given up meanwhile come late: what they bring is let go (I6, I8).
+func (j *job) take(r report) engine.Ready {
+	switch {
+	case r.event.BundleDone != nil:
+		id := r.event.BundleDone.Bundle
+		if j.inFlight[id] == nil {
+			j.freeBlocks(r.effects.blocks)
+			return j.step(engine.Event{})
+		}
+		j.effects[id] = r.effects
+	case r.event.BundleFailed != nil:
+		j.settle(r.event.BundleFailed.Bundle, false)
+	case r.event.SplitDone != nil && j.inFlight[r.event.SplitDone.Bundle] == nil:
+		j.freeBlocks(r.blocks)
+		return j.step(engine.Event{})
+	}
+	return j.step(r.event)
+}
+
+// settle ends the time of a bundle: it was committed, or does not count.
+func (j *job) settle(id engine.BundleID, committed bool) {
+	st := j.inFlight[id]
+	delete(j.inFlight, id)
+	if st == nil {
+		return
+	}
+	if h, ok := st.executor.(*harnessExecutor); ok {
+		h.settled(id, committed)
 	}
 }
 
@@ -159,18 +194,38 @@ func (j *job) setWake(t *time.Timer, at time.Time) {
 	t.Reset(max(0, at.Sub(j.clock.now())))
 }
 
-// ended tells whether the job is over, and how.
-func (j *job) ended(ready engine.Ready) (bool, error) {
+// outcome is what Run returns.
+func (j *job) outcome(ready engine.Ready) error {
 	switch ready.State {
-	case engine.Done, engine.Drained:
-		j.metrics.resolve(j.ctx)
-		return true, nil
 	case engine.Failed:
-		return true, ready.Err
+		return ready.Err
 	case engine.Cancelled:
-		return true, context.Canceled
+		return context.Canceled
 	}
-	return false, nil
+	j.awaitFinalizers()
+	return nil
+}
+
+// finalizePatience bounds how long the end of a job waits for harnesses to
+// finalize its last bundles.
+const finalizePatience = 10 * time.Second
+
+func (j *job) awaitFinalizers() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		j.finalizing.Wait()
+	}()
+	patience := time.NewTimer(finalizePatience)
+	defer patience.Stop()
+	select {
+	case <-done:
+	case <-patience.C:
+		j.cancel() // those that are left give up
+		<-done
+	case <-j.ctx.Done():
+		<-done
+	}
 }
 
 // carryOut does what the engine decided, in the order that Ready asks for.
@@ -184,6 +239,7 @@ func (j *job) carryOut(ready engine.Ready) error {
 		j.drop(id)
 	}
 	for _, b := range ready.Start {
+		j.inFlight[b.ID] = j.stages[b.Stage]
 		j.stages[b.Stage].executor.start(b)
 	}
 	for _, s := range ready.Splits {
@@ -201,12 +257,21 @@ func (j *job) carryOut(ready engine.Ready) error {
 	return nil
 }
 
+// sideToken is the cache token of a side input at a version (I11).
+func (j *job) sideToken(s *stage, side int, version uint64) []byte {
+	return fmt.Appendf(nil, "%d/%s/%s/%d/%d", j.epoch, j.sub.ID, s.plan.ID, side, version)
+}
+
 // finalize tells a harness that its bundle is durable (I3). In memory every
 // commit is, as far as it can be.
 func (j *job) finalize(id engine.BundleID) {
 	if f := j.finalizers[id]; f != nil {
 		delete(j.finalizers, id)
-		j.spawn(func() { f(j.ctx) })
+		j.finalizing.Add(1)
+		j.spawn(func() {
+			defer j.finalizing.Done()
+			f(j.ctx)
+		})
 	}
 }
 
@@ -226,6 +291,7 @@ func (j *job) commit(c *engine.Commit) error {
 	if err := j.store.Apply(&batch); err != nil {
 		return internal("the store", err)
 	}
+	j.settle(c.Bundle, true)
 	if fx == nil {
 		return nil
 	}
@@ -248,11 +314,7 @@ func (j *job) drop(id engine.BundleID) {
 	if fx != nil {
 		j.freeBlocks(fx.blocks)
 	}
-	for _, s := range j.stages {
-		if h, ok := s.executor.(*harnessExecutor); ok {
-			h.abandon(id)
-		}
-	}
+	j.settle(id, false)
 }
 
 func (j *job) freeBlocks(ids []engine.BlockID) {
@@ -296,13 +358,17 @@ func (j *job) spawn(f func()) {
 	}()
 }
 
-// split asks a running bundle for a split.
+// split asks a running bundle for a split. One that cannot be asked any more is
+// about to be reported done.
 func (j *job) split(s engine.SplitRequest) {
-	for _, st := range j.stages {
-		if h, ok := st.executor.(*harnessExecutor); ok && h.split(s) {
-			return
-		}
+	if h, ok := j.inFlight[s.Bundle].executor.(*harnessExecutor); ok {
+		h.split(s)
 	}
+}
+
+// splitDone tells the engine the answer to a split request.
+func (j *job) splitDone(d engine.SplitDone, blocks []engine.BlockID) {
+	j.send(report{event: engine.Event{SplitDone: &d}, blocks: blocks})
 }
 
 func (j *job) tellRetry(r engine.Retry) {
@@ -323,18 +389,22 @@ func (j *job) logged(e fnapi.LogEntry) {
 	j.report.Message(level(e.Severity), at, logMessage(e))
 }
 
-// close ends everything of the job and waits for it.
+// close ends everything of the job and waits for it: what its workers know of
+// its metrics is asked first, since nobody can afterwards.
 func (j *job) close() {
+	j.metrics.settle(j.life)
 	j.cancel()
+	j.work.Wait()
+	j.die()
 	for _, p := range j.pools {
 		p.close()
 	}
-	j.work.Wait()
 	for _, s := range j.stages {
 		if s.executor != nil {
 			s.executor.close()
 		}
 	}
+	j.store.Close()
 }
 
 // asideID is the id of the next question beside the plan's flow.
@@ -348,4 +418,15 @@ func (s *stage) where() string { return s.plan.Name }
 // badData is the error for bytes that do not decode at a stage.
 func (s *stage) badData(err error) error {
 	return &beam.Error{Code: beam.CodeOf(err), Where: s.where(), Cause: err}
+}
+
+// badOutput is the error for bytes of a harness that are not what the coder
+// says.
+func (s *stage) badOutput(err error) error {
+	return &beam.Error{Code: beam.BadData, Where: s.where(), What: "the harness sent output that does not decode as its coder says", Cause: err}
+}
+
+// badHarness is the error for a harness that breaks the rules.
+func badHarness(s *stage, format string, args ...any) error {
+	return &beam.Error{Code: beam.BadData, Where: s.where(), What: fmt.Sprintf(format, args...)}
 }

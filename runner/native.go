@@ -54,7 +54,7 @@ func (j *job) newImpulse(s *stage) *native {
 }
 
 // newRewindow assigns windows in Go.
-func (j *job) newRewindow(s *stage) (*native, error) {
+func (j *job) newRewindow(s *stage) (executor, error) {
 	strategy, err := j.strategy(s.plan.Rewindow.Windowing)
 	if err != nil {
 		return nil, err

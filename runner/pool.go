@@ -34,7 +34,7 @@ func (j *job) startPools() error {
 		return &beam.Error{Code: beam.InvalidPipeline, What: "the pipeline options cannot be written as JSON", Cause: err}
 	}
 	for _, p := range j.pools {
-		pool, err := j.runner.cfg.Harnesses.Pool(j.ctx, fnapi.Environment{
+		pool, err := j.runner.cfg.Harnesses.Pool(j.life, fnapi.Environment{
 			ID: p.env, Env: j.plan.Environments[p.env], Options: options, Job: j.sub.ID,
 			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.parallelism(),
 		}, p)

@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
-	"time"
 
 	"fresnel/connectors"
 	"fresnel/fnapi"
@@ -75,13 +74,15 @@ func orDefault[T comparable](v, def T) T {
 }
 
 // Check translates the pipeline and throws the plan away.
-func (r *Runner) Check(s *jobservice.Submission) error {
-	_, err := r.plan(s)
+func (r *Runner) Check(s *jobservice.Submission) (err error) {
+	defer guard(&err)
+	_, err = r.plan(s)
 	return err
 }
 
-// Run runs the job to its end.
-func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan struct{}, rep jobservice.Reporter) error {
+// Run runs the job to its end. A panic ends the job, not the server (I7).
+func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan struct{}, rep jobservice.Reporter) (err error) {
+	defer guard(&err)
 	plan, err := r.plan(s)
 	if err != nil {
 		return err
@@ -133,14 +134,6 @@ func logMessage(e fnapi.LogEntry) string {
 		b.WriteString("\n" + e.Trace)
 	}
 	return b.String()
-}
-
-// firstTime is the earliest of the times that are set.
-func firstTime(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // internal wraps an error that is nobody's fault but ours.

@@ -1,0 +1,228 @@
+package runner
+
+import (
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/engine"
+	"fresnel/runner/state"
+)
+
+// expiry has a stateful stage forget what it keeps for a window once the
+// watermark is above the window's end and the allowed lateness, and drop what
+// comes later still. It is nil for stages whose windows never end.
+type expiry struct {
+	input    *coder.Windowed
+	key      *coder.Coder // of the input's KVs
+	lateness int64        // milliseconds
+	declared state.Declared
+	// closing are the families that are to fire for every key and window seen.
+	closing []*timerFamily
+	// global: there is one window, and nothing is forgotten before the job is.
+	global bool
+}
+
+// maxExpired bounds how many keys and windows a bundle forgets; the rest is due
+// at once again.
+const maxExpired = 100_000
+
+func (x *harnessExecutor) newExpiry() (*expiry, error) {
+	p := x.stage.plan
+	if !p.Keyed {
+		return nil, nil
+	}
+	windowing := x.job.plan.Windowings[p.Inputs[0].Windowing]
+	e := &expiry{input: x.input, lateness: windowing.GetAllowedLateness()}
+	for _, s := range p.Harness.States {
+		e.declared.States = append(e.declared.States, state.Name{Transform: s.Transform, Name: s.Name})
+	}
+	for _, t := range p.Harness.Timers {
+		e.declared.Timers = append(e.declared.Timers, state.Name{Transform: t.Transform, Name: t.Family, ProcessingTime: t.ProcessingTime})
+		if t.WindowExpiration {
+			e.closing = append(e.closing, x.families[familyOf(t)])
+		}
+	}
+	switch x.input.WindowKind() {
+	case coder.KindGlobalWindow:
+		e.global = true
+	case coder.KindIntervalWindow, coder.KindCustomWindow:
+	default:
+		return nil, nil // nobody but the SDK knows when such a window ends
+	}
+	if e.global && len(e.closing) == 0 {
+		return nil, nil
+	}
+	var err error
+	e.key, err = x.job.coders.coder(p.Inputs[0].Coder)
+	return e, err
+}
+
+// until is the last watermark at which a window is alive.
+func (e *expiry) until(window []byte) (end, until beam.EventTime, err error) {
+	end, err = e.input.Window().MaxTimestamp(window)
+	return end, min(end.AddMillis(e.lateness), beam.MaxEventTime-1), err
+}
+
+// keep notes that the bundle keeps something for a user key in a window.
+func (hb *harnessBundle) keep(sh *state.Shard, window, user []byte) error {
+	e := hb.x.expiry
+	if e == nil || e.global {
+		return nil
+	}
+	if hb.keptLast.is(window, user) {
+		return nil
+	}
+	_, until, err := e.until(window)
+	if err != nil {
+		return hb.x.stage.badData(err)
+	}
+	hb.keptLast = keyWindow{string(window), string(user)}
+	sh.Keep(window, user, until)
+	return nil
+}
+
+// keyWindow is the last key and window that something was kept for: requests of
+// one key mostly come together.
+type keyWindow struct{ window, user string }
+
+func (k keyWindow) is(window, user []byte) bool {
+	return k.window == string(window) && k.user == string(user)
+}
+
+// expire forgets what has expired.
+func (hb *harnessBundle) expire(sh *state.Shard) {
+	if e := hb.x.expiry; e != nil && !e.global {
+		sh.Expire(hb.b.Watermark, e.declared, maxExpired)
+	}
+}
+
+// admit drops elements whose window has expired from the bundle's input, and
+// sets the timers that are to fire when a window expires.
+func (hb *harnessBundle) admit() error {
+	e := hb.x.expiry
+	if e == nil {
+		return nil
+	}
+	for i := range hb.inputs {
+		in := &hb.inputs[i]
+		late := !e.global && in.Block.MinTime < hb.b.Watermark
+		if !late && len(e.closing) == 0 {
+			continue
+		}
+		if err := hb.admitBlock(in, late); err != nil {
+			return hb.x.stage.badData(err)
+		}
+	}
+	return nil
+}
+
+// admitBlock copies a block from the first element on that is to be dropped.
+func (hb *harnessBundle) admitBlock(in *input, late bool) error {
+	e := hb.x.expiry
+	var kept []byte
+	copying := false
+	var el coder.Element
+	for at := 0; at < len(in.data); {
+		n, err := e.input.Scan(in.data[at:], &el)
+		if err != nil {
+			return err
+		}
+		alive := el
+		if late {
+			if err := e.alive(&alive, hb.b.Watermark); err != nil {
+				return err
+			}
+		}
+		if alive.WindowCount < el.WindowCount && !copying {
+			copying, kept = true, append(kept, in.data[:at]...)
+		}
+		switch {
+		case alive.WindowCount == 0:
+			hb.dropped++
+		case alive.WindowCount < el.WindowCount:
+			kept = coder.AppendElement(kept, &alive)
+		case copying:
+			kept = append(kept, el.Raw...)
+		}
+		if err := hb.close(&alive); err != nil {
+			return err
+		}
+		at += n
+	}
+	if copying {
+		in.data, in.own = kept, true
+	}
+	return nil
+}
+
+// alive takes the windows that have expired at watermark wm from an element.
+func (e *expiry) alive(el *coder.Element, wm beam.EventTime) error {
+	var windows []byte
+	count := 0
+	err := e.input.EachWindow(el, func(raw []byte) error {
+		_, until, err := e.until(raw)
+		if err == nil && until >= wm {
+			windows = append(windows, raw...)
+			count++
+		}
+		return err
+	})
+	if count < el.WindowCount {
+		el.Windows, el.WindowCount = windows, count
+	}
+	return err
+}
+
+// close sets the timers that fire when the windows of an element expire, unless
+// they are set.
+func (hb *harnessBundle) close(el *coder.Element) error {
+	e := hb.x.expiry
+	if len(e.closing) == 0 || el.WindowCount == 0 {
+		return nil
+	}
+	user, _, err := e.key.SplitKV(el.Value)
+	if err != nil {
+		return err
+	}
+	sh := hb.shards[shardOf(user, hb.x.stage.spec.Shards)]
+	if sh == nil {
+		return &beam.Error{Code: beam.Internal, What: "an element is in a shard that its key is not in"}
+	}
+	return e.input.EachWindow(el, func(window []byte) error {
+		end, until, err := e.until(window)
+		if err != nil {
+			return err
+		}
+		for _, f := range e.closing {
+			sh.SetFirst(state.Timer{TimerID: f.id(user, window), Fire: until + 1, Hold: end, Pane: noFiring})
+		}
+		return hb.keep(sh, window, user)
+	})
+}
+
+// noFiring is an encoded pane.
+var noFiring = coder.AppendPane(nil, beam.NoFiring)
+
+// idle ends a bundle that has nothing to ask a harness.
+func (hb *harnessBundle) idle() bool {
+	if len(hb.due) > 0 {
+		return false
+	}
+	for _, in := range hb.inputs {
+		if len(in.data) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// times are the new times of the bundle's shards.
+func (hb *harnessBundle) times() []engine.ShardTimes {
+	var all []engine.ShardTimes
+	for n, sh := range hb.shards {
+		hb.expire(sh)
+		t := engine.ShardTimes{Shard: n}
+		t.NextEvent, t.NextProcessing, t.Hold = sh.Times(hb.b.Watermark)
+		all = append(all, t)
+	}
+	return all
+}

@@ -1,0 +1,296 @@
+package runner
+
+import (
+	"context"
+	"sync"
+
+	"fresnel/fnapi"
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/engine"
+	"fresnel/runner/state"
+	"fresnel/runner/store"
+)
+
+// harnessBundle is one bundle on a worker.
+type harnessBundle struct {
+	x         *harnessExecutor
+	b         engine.Bundle
+	worker    fnapi.Worker
+	collector *collector
+	views     []*state.SideView
+	token     []byte
+	// inputs is what the bundle reads, in order; due are the timers that fire.
+	inputs []input
+	due    []fnapi.TimerData
+	// dropped counts elements that came after the end of their window.
+	dropped int
+
+	// Under x.mu: process is the bundle on its worker, once it is there. splitting
+	// is closed when the split under way has been told to the engine; ended says
+	// that no further one may begin; abandoned that nobody waits for the result.
+	process   fnapi.Running
+	splitting chan struct{}
+	ended     bool
+	abandoned bool
+
+	mu       sync.Mutex // state requests and timers come on different streams
+	shards   map[int]*state.Shard
+	txn      *store.Txn
+	timers   map[fnapi.TimerFamily][]byte // beginnings of timers in pieces
+	keptLast keyWindow
+}
+
+// input is a run of elements that a bundle reads.
+type input struct {
+	engine.InputBlock
+	shard int
+	data  []byte
+	// own: it is not the engine's block any more, nor any other's.
+	own bool
+}
+
+// newBundle prepares a bundle, in the job's loop.
+func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
+	w := x.pool.worker(b.Worker)
+	if w == nil {
+		return nil, &beam.Error{Code: beam.Unavailable, What: "the worker is gone"}
+	}
+	c, err := x.job.newCollector(x.stage, b.Work[0].Shard)
+	if err != nil {
+		return nil, err
+	}
+	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}}
+	if x.stage.plan.Keyed {
+		hb.txn = store.NewTxn(x.job.store.Snapshot())
+		hb.token = x.caches.token(b)
+	}
+	for _, work := range b.Work {
+		if hb.txn != nil {
+			hb.shards[work.Shard] = state.NewShard(hb.txn, x.stage.index, work.Shard, uint64(b.ID))
+		}
+		for _, in := range work.Blocks {
+			hb.inputs = append(hb.inputs, input{InputBlock: in, shard: work.Shard, data: x.job.store.Block(uint64(in.Block.ID))})
+		}
+	}
+	for _, s := range x.stage.sides {
+		hb.views = append(hb.views, s.View())
+	}
+	return hb, nil
+}
+
+// run runs the bundle to its end.
+func (hb *harnessBundle) run() {
+	defer hb.x.forget(hb.b.ID)
+	if err := hb.work(); err != nil {
+		hb.x.job.failed(hb.b.ID, hb.x.placed(err), hb.collector.fx.blocks)
+		return
+	}
+	hb.x.job.done(hb.b.ID, *hb.collector.out, hb.collector.fx)
+}
+
+func (hb *harnessBundle) work() error {
+	if hb.b.Drain && hb.x.truncation != nil && len(hb.inputs) > 0 {
+		if err := hb.truncate(); err != nil {
+			return err
+		}
+	}
+	hb.takeDue()
+	if err := hb.admit(); err != nil {
+		return err
+	}
+	if hb.idle() {
+		return hb.finish(&fnapi.Result{})
+	}
+	res, err := hb.onWorker()
+	if err != nil {
+		return err
+	}
+	return hb.finish(res)
+}
+
+// onWorker has the worker process the bundle.
+func (hb *harnessBundle) onWorker() (*fnapi.Result, error) {
+	run := hb.worker.Start(hb.request())
+	if !hb.begun(run) {
+		run.Abandon()
+	}
+	ctx := hb.x.job.ctx
+	select {
+	case <-run.Done():
+	case <-ctx.Done():
+		run.Abandon()
+		<-run.Done()
+	}
+	hb.settleSplit()
+	return run.Result()
+}
+
+// begun notes that the bundle is on its worker; false if nobody waits for it
+// any more.
+func (hb *harnessBundle) begun(run fnapi.Running) bool {
+	hb.x.mu.Lock()
+	defer hb.x.mu.Unlock()
+	hb.process = run
+	return !hb.abandoned
+}
+
+// request is the bundle as the worker gets it.
+func (hb *harnessBundle) request() *fnapi.Bundle {
+	x := hb.x
+	req := &fnapi.Bundle{
+		ID:              x.instruction(hb.b),
+		Descriptor:      x.descriptor,
+		Source:          x.stage.plan.Harness.Source,
+		Sinks:           x.stage.plan.Harness.Sinks,
+		Timers:          hb.due,
+		State:           stateOf{hb},
+		Output:          hb.guardedOutput,
+		UserStateToken:  hb.token,
+		SideInputTokens: hb.sideTokens(),
+	}
+	for _, in := range hb.inputs {
+		req.Input = append(req.Input, in.data)
+	}
+	for f := range x.families {
+		req.TimerFamilies = append(req.TimerFamilies, f)
+	}
+	return req
+}
+
+// sideTokens are the tokens for what harnesses cache of side inputs (I11).
+func (hb *harnessBundle) sideTokens() []fnapi.SideInputToken {
+	var tokens []fnapi.SideInputToken
+	for i, s := range hb.x.stage.plan.Harness.SideInputs {
+		tokens = append(tokens, fnapi.SideInputToken{Transform: s.Transform, Name: s.Name,
+			Token: hb.x.job.sideToken(hb.x.stage, i, hb.views[i].Version())})
+	}
+	return tokens
+}
+
+// maxTimers bounds how many timers of a shard fire in one bundle; the rest is
+// due at once again.
+const maxTimers = 10_000
+
+// takeDue takes the timers that are due from the shards, in the order of their
+// times.
+func (hb *harnessBundle) takeDue() {
+	for _, work := range hb.b.Work {
+		if !work.EventDue && !work.ProcessingDue {
+			continue
+		}
+		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.b.Watermark, work.ProcessingDue, hb.b.Now, maxTimers) {
+			hb.fire(t)
+		}
+	}
+}
+
+// fire adds a timer to those that the worker gets: to the last run, if it is of
+// the same family.
+func (hb *harnessBundle) fire(t state.Timer) {
+	f := fnapi.TimerFamily{Transform: t.Transform, Family: t.Family}
+	if n := len(hb.due); n == 0 || hb.due[n-1].TimerFamily != f {
+		hb.due = append(hb.due, fnapi.TimerData{TimerFamily: f})
+	}
+	run := &hb.due[len(hb.due)-1]
+	run.Data = coder.AppendTimer(run.Data, &coder.Timer{Key: t.User, Tag: t.Tag, Windows: t.Window, WindowCount: 1,
+		Fire: t.Fire, Hold: t.Hold, Pane: t.Pane})
+}
+
+// guardedOutput is output that survives a panic: it is called by the server's
+// goroutines (I7).
+func (hb *harnessBundle) guardedOutput(from beam.TransformID, family string, data []byte) (err error) {
+	defer guard(&err)
+	return hb.output(from, family, data)
+}
+
+// output takes data and timers as they arrive.
+func (hb *harnessBundle) output(from beam.TransformID, family string, data []byte) error {
+	f, isTimer := hb.x.families[fnapi.TimerFamily{Transform: from, Family: family}]
+	if isTimer {
+		return hb.setTimers(f, data)
+	}
+	i, ok := hb.x.sinks[from]
+	if !ok {
+		return &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "the harness sent output for transform " + string(from) + ", which its bundle does not have"}
+	}
+	if err := hb.collector.add(i, data); err != nil {
+		return hb.x.stage.badOutput(err)
+	}
+	return nil
+}
+
+// finish completes the outcome with what the response says.
+func (hb *harnessBundle) finish(res *fnapi.Result) error {
+	c := hb.collector
+	if err := c.finish(); err != nil {
+		return hb.x.stage.badOutput(err)
+	}
+	if len(hb.timers) > 0 {
+		return hb.x.stage.badOutput(coder.ErrShort)
+	}
+	if len(res.LateSplits) > 0 {
+		return &beam.Error{Code: beam.Unavailable, What: "the harness split the bundle too late"} // it is run again as a whole
+	}
+	residuals, err := hb.roots(res.Residuals, c.block)
+	if err != nil {
+		return err
+	}
+	if len(residuals) > 0 {
+		c.out.Residuals = append(c.out.Residuals, engine.ShardBlocks{Shard: hb.b.Work[0].Shard, Blocks: residuals})
+	}
+	c.out.Shards = hb.times()
+	if hb.txn != nil {
+		c.fx.txns = append(c.fx.txns, hb.txn)
+	}
+	c.out.Elapsed = res.Elapsed
+	c.fx.apply = func() { hb.x.job.metrics.commit(hb, res) }
+	if res.RequiresFinalization {
+		c.out.Finalize = true
+		c.fx.finalize = hb.finalize
+	}
+	return nil
+}
+
+// finalize tells the harness that its bundle is durable; nobody waits for it.
+func (hb *harnessBundle) finalize(ctx context.Context) {
+	if err := hb.worker.Finalize(ctx, hb.x.instruction(hb.b)); err != nil {
+		hb.x.job.runner.cfg.Log.Warn("bundle finalization failed", "stage", hb.x.stage.where(), "error", err)
+	}
+}
+
+// blockMaker stores data as a block that belongs to the bundle or to the engine.
+type blockMaker func(data []byte, count int, minTime beam.EventTime) engine.Block
+
+// roots makes a block of each element that a harness gives back: they differ in
+// delay and hold.
+func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.InputBlock, error) {
+	var blocks []engine.InputBlock
+	for _, r := range rs {
+		var el coder.Element
+		n, err := hb.x.input.Scan(r.Element, &el)
+		if err != nil || n != len(r.Element) {
+			return nil, &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "a residual is not one element of the stage's input", Cause: err}
+		}
+		b := block(r.Element, 1, el.Timestamp)
+		b.Hold = residualHold(r, el.Timestamp)
+		if r.Delay > 0 {
+			b.NotBefore = hb.x.job.clock.now().Add(r.Delay)
+		}
+		blocks = append(blocks, engine.InputBlock{Block: b})
+	}
+	return blocks, nil
+}
+
+// residualHold is the output watermark that the residual promises: the least
+// over its outputs, the element's time where none is given.
+func residualHold(r fnapi.Residual, element beam.EventTime) beam.EventTime {
+	if len(r.OutputWatermarks) == 0 {
+		return element
+	}
+	hold := beam.MaxEventTime
+	for _, w := range r.OutputWatermarks {
+		hold = min(hold, w)
+	}
+	return hold
+}
