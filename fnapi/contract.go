@@ -58,7 +58,8 @@ type LogEntry struct {
 // Pool is a set of workers that serve one environment.
 type Pool interface {
 	// Close ends the job's use of the pool; warm workers may be kept for the next
-	// job with the same environment.
+	// job with the same environment. It waits for no process, and may be called
+	// from anywhere; no event call begins once it has returned.
 	Close()
 }
 
@@ -93,7 +94,8 @@ type Bundle struct {
 	// the caller's slices give (a slice is never cut).
 	Source beam.TransformID
 	Input  [][]byte
-	// Timers are runs of encoded timers to fire.
+	// Timers are runs of encoded timers to fire. They go out before Input: an
+	// element of the same bundle may set a timer anew that is due.
 	Timers []TimerData
 	// Expect lists the data sinks and timer families whose is_last ends the
 	// bundle's output.
@@ -135,7 +137,7 @@ type SideInputToken struct {
 // Running is a bundle on its way.
 type Running interface {
 	// Done is closed when the response and all output have arrived, or the bundle
-	// failed.
+	// failed. No call of Output or State runs then, and none begins.
 	Done() <-chan struct{}
 	// Result is valid once Done is closed. An error of the harness has code
 	// beam.UserCode and the whole traceback as What; a lost worker has
@@ -143,9 +145,11 @@ type Running interface {
 	Result() (*Result, error)
 	// Split asks the worker to split the bundle: keep about the fraction of
 	// what remains (0 = give back all that can be, i.e. checkpoint now). A nil
-	// answer means that nothing could be split or the bundle is over.
+	// answer means that nothing could be split or the bundle is over. A split that
+	// is made after ctx has ended is in the Result's LateSplits: Done waits for it.
 	Split(ctx context.Context, s SplitRequest) (*Split, error)
-	// Progress asks for metrics and progress of the running bundle.
+	// Progress asks for metrics and progress of the running bundle; nil if it is
+	// over.
 	Progress(ctx context.Context) (*Progress, error)
 	// Abandon stops waiting: output and response are drained and dropped.
 	Abandon()
