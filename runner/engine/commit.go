@@ -64,6 +64,8 @@ func (e *Engine) commit(b *bundle) {
 	}
 	e.takeBack(st, out.Residuals)
 	c.Consumed = e.consume(b)
+	st.bundles++
+	st.consumed.plus(b.size)
 	e.setTimes(st, out.Shards)
 	if st.reads() {
 		e.progressed(st, out.Sources)

@@ -33,6 +33,7 @@ func (e *Engine) bundleFailed(ev *BundleFailed) {
 // retry puts a bundle back that failed for the n-th time, as it is: with its
 // blocks, or the primaries of the splits that it accepted (I6).
 func (e *Engine) retry(b *bundle, n, allowed int, wait time.Duration, err error) {
+	b.stage.failures++
 	if allowed >= 0 && n > allowed {
 		e.fail(err)
 		return

@@ -90,6 +90,11 @@ func (e *Engine) entryWritten(ev EntryWritten) {
 	for k := range sh.outbox.blocks {
 		c.Consumed = e.release(st, &sh.outbox.blocks[k], c.Consumed)
 	}
+	st.bundles++
+	for k := range sh.outbox.blocks {
+		b := &sh.outbox.blocks[k]
+		st.consumed.plus(amount{1, b.Count, b.Bytes})
+	}
 	sh.outbox = nil
 	e.entries--
 	e.ready.Commits = append(e.ready.Commits, c)

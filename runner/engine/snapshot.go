@@ -36,6 +36,10 @@ type StageSnapshot struct {
 	Entries int
 	// Reading counts the shards of a source that have not ended.
 	Reading int
+	// Bundles counts what has committed (for a sink, entries), ElementsIn and
+	// BytesIn what those have consumed, Failures attempts that failed or were lost.
+	Bundles, Failures   int
+	ElementsIn, BytesIn int
 	// PerBundle and PerElement are the measured costs.
 	PerBundle, PerElement time.Duration
 }
@@ -73,6 +77,7 @@ func (st *stage) snapshot() StageSnapshot {
 		Name: st.Name, Input: st.input, Outputs: append([]beam.EventTime(nil), st.output...),
 		Hold: st.holdOf(0), Blocks: st.queued.blocks, Elements: st.queued.elements,
 		Bytes: st.queued.bytes, Apart: st.apart.blocks, Running: st.running, Retrying: len(st.again),
+		Bundles: st.bundles, Failures: st.failures, ElementsIn: st.consumed.elements, BytesIn: st.consumed.bytes,
 		PerBundle: time.Duration(st.cost.fixed), PerElement: time.Duration(st.cost.element),
 	}
 	for o := range st.holds {

@@ -46,7 +46,11 @@ type backlog struct {
 	// gates or the clock, running counts bundles in flight.
 	queued, apart amount
 	running       int
-	cost          cost
+	// bundles and failures count bundles that committed and attempts that did not,
+	// consumed what has been worked off.
+	bundles, failures int
+	consumed          amount
+	cost              cost
 }
 
 // amount counts blocks and what is in them.
@@ -64,6 +68,12 @@ func (a *amount) addAll(blocks []InputBlock) {
 		a.elements += clamp(blocks[i].Block.Count)
 		a.bytes += clamp(blocks[i].Block.Bytes)
 	}
+}
+
+func (a *amount) plus(o amount) {
+	a.blocks += o.blocks
+	a.elements += o.elements
+	a.bytes += o.bytes
 }
 
 func (a *amount) sub(p *entry) {
