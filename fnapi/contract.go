@@ -59,7 +59,7 @@ type LogEntry struct {
 type Pool interface {
 	// Close ends the job's use of the pool; warm workers may be kept for the next
 	// job with the same environment. It waits for no process, and may be called
-	// from anywhere; no event call begins once it has returned.
+	// from anywhere; of the event calls, only the one under way may still run.
 	Close()
 }
 
