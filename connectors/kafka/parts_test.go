@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -606,6 +607,38 @@ func writeAll(t *testing.T, s connectors.Sink, entry [][]byte) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestALostConnectionWritesNothingTwice(t *testing.T) {
+	k := broker(t)
+	topic := newTopic(t, k, 2)
+	s, err := New(testLog(t)).Sink(writeTransform(t, k, topic, pairs, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	entry := connectorstest.Encode(t, pairs, 0, coder.KV{Key: []byte("a"), Value: []byte("1")}, coder.KV{Key: []byte("a"), Value: []byte("2")})
+	writeAll(t, s, entry[:1]) // the shard has a producer
+	w := newWriter(s.(*sink), 0)
+	e, err := w.encode(t.Context(), 2, entry[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pending = &encoded{n: 2, queue: maps.Clone(e.queue)}
+	if err := w.send(t.Context(), e); err != nil || len(e.queue) != 0 {
+		t.Fatal(err)
+	}
+	// The answer is lost: another writer of the shard is told to write it.
+	again, _, err := s.Open(t.Context(), 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Write(t.Context(), 2, entry[1:]); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(t, k, topic); strings.Join(got, " ") != "1 2" {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -70,6 +71,9 @@ type sink struct {
 	transport *kafkago.Transport
 	client    *kafkago.Client
 	addr      net.Addr
+
+	mu        sync.Mutex
+	sequences map[int]*sequence // by shard
 }
 
 const (
@@ -86,7 +90,7 @@ func newSink(t connectors.Transform, log *slog.Logger) (*sink, error) {
 	if t.Input == nil {
 		return nil, &beam.Error{Code: beam.Internal, What: "a sink without the coder of its input"}
 	}
-	s := &sink{name: t.Name, log: log}
+	s := &sink{name: t.Name, log: log, sequences: map[int]*sequence{}}
 	var err error
 	if s.config, err = parseProducer(spec.Producer); err != nil {
 		return nil, err
@@ -118,10 +122,10 @@ func (s *sink) MaxEntry() (rows, bytes int) { return maxEntryRows, maxEntryBytes
 // to find: after a crash the last entry may be written twice.
 func (s *sink) Open(ctx context.Context, shard int, _ int64) (connectors.Writer, int64, error) {
 	w := newWriter(s, shard)
-	if err := w.begin(ctx); err != nil {
-		return nil, 0, err
+	if w.started {
+		return w, 0, nil
 	}
-	return w, 0, nil
+	return w, 0, w.begin(ctx)
 }
 
 // Close implements connectors.Sink.

@@ -25,22 +25,36 @@ import (
 // them. Batches of one partition go one after another, so the order is kept.
 type writer struct {
 	*sink
-	shard    int
-	producer producer
-	// sequences holds the number of the next record of each partition.
-	sequences map[topicPartition]int32
-	// pending is the entry that is being written; it outlives a failed Write.
-	pending *entry
+	shard int
+	*sequence
 }
 
-// entry is an encoded entry: what is not yet acknowledged of it.
-type entry struct {
+// sequence is what a shard has written. The sink keeps it, so that it outlives
+// a writer that is closed after an error: the next one goes on.
+type sequence struct {
+	producer producer
+	started  bool
+	// next holds the number of the next record of each partition.
+	next map[topicPartition]int32
+	// pending is the entry that is being written; it outlives a failed Write.
+	pending *encoded
+}
+
+// encoded is an encoded entry: what is not yet acknowledged of it.
+type encoded struct {
 	n     int64
 	queue map[topicPartition][]batch
 }
 
 func newWriter(s *sink, shard int) *writer {
-	return &writer{sink: s, shard: shard, producer: producer{id: -1, epoch: -1}, sequences: map[topicPartition]int32{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seq := s.sequences[shard]
+	if seq == nil {
+		seq = &sequence{producer: producer{id: -1, epoch: -1}, next: map[topicPartition]int32{}}
+		s.sequences[shard] = seq
+	}
+	return &writer{sink: s, shard: shard, sequence: seq}
 }
 
 // Close implements connectors.Writer.
@@ -58,6 +72,7 @@ func (r *initProducer) ApiKey() protocol.ApiKey { return protocol.InitProducerId
 func (w *writer) begin(ctx context.Context) error {
 	if !w.config.idempotence {
 		_, err := w.client.Metadata(ctx, &kafkago.MetadataRequest{})
+		w.started = err == nil
 		return w.failed(err, "connect")
 	}
 	p, err := w.newProducer(ctx)
@@ -65,13 +80,13 @@ func (w *writer) begin(ctx context.Context) error {
 	case errors.Is(err, kafkago.ClusterAuthorizationFailed):
 		w.log.Warn("the user may not write idempotently: records can be written twice when a connection is lost",
 			"transform", w.name, "cure", "grant IDEMPOTENT_WRITE on the cluster")
-		w.producer = producer{id: -1, epoch: -1}
+		w.producer, w.started = producer{id: -1, epoch: -1}, true
 		return nil
 	case err != nil:
 		return w.failed(err, "get a producer id")
 	}
-	w.producer = p
-	clear(w.sequences)
+	w.producer, w.started = p, true
+	clear(w.next)
 	return nil
 }
 
@@ -119,8 +134,8 @@ func (w *writer) Write(ctx context.Context, n int64, elements [][]byte) error {
 }
 
 // encode makes the batches of an entry.
-func (w *writer) encode(ctx context.Context, n int64, elements [][]byte) (*entry, error) {
-	e := &entry{n: n, queue: map[topicPartition][]batch{}}
+func (w *writer) encode(ctx context.Context, n int64, elements [][]byte) (*encoded, error) {
+	e := &encoded{n: n, queue: map[topicPartition][]batch{}}
 	open := map[topicPartition]*batchEncoder{}
 	counts := map[string]int{}
 	now := time.Now()
@@ -155,7 +170,7 @@ func (w *writer) encode(ctx context.Context, n int64, elements [][]byte) (*entry
 	return e, nil
 }
 
-func (w *writer) finish(e *entry, tp topicPartition, enc *batchEncoder) error {
+func (w *writer) finish(e *encoded, tp topicPartition, enc *batchEncoder) error {
 	b, err := enc.finish(w.config.compression)
 	if err != nil {
 		return &beam.Error{Code: beam.Internal, Where: w.name, Cause: err}
@@ -165,17 +180,17 @@ func (w *writer) finish(e *entry, tp topicPartition, enc *batchEncoder) error {
 }
 
 // number stamps the batches with the producer's next sequence numbers.
-func (w *writer) number(e *entry) {
+func (w *writer) number(e *encoded) {
 	if w.producer.id < 0 {
 		return
 	}
 	for tp, batches := range e.queue {
-		next := w.sequences[tp]
+		next := w.next[tp]
 		for i := range batches {
 			batches[i].stamp(w.producer, next)
 			next = int32((int64(next) + int64(batches[i].count)) & 0x7fffffff)
 		}
-		w.sequences[tp] = next
+		w.next[tp] = next
 	}
 }
 
@@ -235,7 +250,7 @@ func (w *writer) partitions(ctx context.Context, topic string) (int, error) {
 
 // send sends the first batch of every partition of the entry, one request for
 // each leader, and takes what is acknowledged off the queue.
-func (w *writer) send(ctx context.Context, e *entry) error {
+func (w *writer) send(ctx context.Context, e *encoded) error {
 	requests, err := w.requests(ctx, e)
 	if err != nil {
 		return err
@@ -277,7 +292,7 @@ func (w *writer) produce(ctx context.Context, req *rawproduce.Request) (*produce
 }
 
 // requests groups the first batches by their partitions' leaders.
-func (w *writer) requests(ctx context.Context, e *entry) ([]*rawproduce.Request, error) {
+func (w *writer) requests(ctx context.Context, e *encoded) ([]*rawproduce.Request, error) {
 	meta, err := w.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topicsOf(e)})
 	if err != nil {
 		return nil, err
@@ -307,7 +322,7 @@ func (w *writer) requests(ctx context.Context, e *entry) ([]*rawproduce.Request,
 	return requests, nil
 }
 
-func topicsOf(e *entry) []string {
+func topicsOf(e *encoded) []string {
 	var topics []string
 	seen := map[string]bool{}
 	for tp := range e.queue {
@@ -334,7 +349,7 @@ func addPartition(req *rawproduce.Request, topic string, partition int, raw []by
 // take reads an answer: what is there, also from an earlier try, leaves the
 // queue. forgotten tells that the broker does not know the producer any more,
 // which happens when its records expire, or its log was lost with a leader.
-func (w *writer) take(e *entry, res *produce.Response) (forgotten bool, err error) {
+func (w *writer) take(e *encoded, res *produce.Response) (forgotten bool, err error) {
 	for _, t := range res.Topics {
 		for _, p := range t.Partitions {
 			tp := topicPartition{t.Topic, p.Partition}
@@ -351,7 +366,7 @@ func (w *writer) take(e *entry, res *produce.Response) (forgotten bool, err erro
 	return forgotten, err
 }
 
-func (e *entry) acknowledge(tp topicPartition) {
+func (e *encoded) acknowledge(tp topicPartition) {
 	if len(e.queue[tp]) <= 1 {
 		delete(e.queue, tp)
 		return
@@ -360,10 +375,15 @@ func (e *entry) acknowledge(tp topicPartition) {
 }
 
 // renumber starts a new sequence.
-func (w *writer) renumber(ctx context.Context, e *entry) error {
+func (w *writer) renumber(ctx context.Context, e *encoded) error {
 	w.log.Warn("the broker does not know the producer any more: records may be written twice", "transform", w.name)
 	if err := w.begin(ctx); err != nil {
 		return err
+	}
+	for _, batches := range e.queue {
+		for i := range batches {
+			batches[i].raw = bytes.Clone(batches[i].raw) // a request that was given up may still read the old
+		}
 	}
 	w.number(e)
 	return nil

@@ -87,6 +87,8 @@ func (w *writer) Write(ctx context.Context, n int64, elements [][]byte) error {
 		w.multi = nil
 		if err = w.again(ctx, n, rows); err != nil {
 			w.multi = multi
+		} else {
+			w.log.Warn("the statement does not take many rows at once: it goes on row by row", "transform", w.name)
 		}
 	}
 	if err != nil {
