@@ -87,10 +87,14 @@ func (j *job) engineOptions() engine.Options {
 	if err != nil || !j.plan.Streaming {
 		retries = 0
 	}
+	lost := 4 // a bundle that takes its worker with it time and again ends a bounded job
+	if j.plan.Streaming {
+		lost = -1
+	}
 	return engine.Options{
 		Streaming: j.plan.Streaming, TargetBundle: 300 * time.Millisecond,
 		MaxBundleBytes: 32 << 20, MaxBundleElements: 500_000, BusyLimit: 0.7,
-		UserRetries: int(retries), LostRetries: 4, Backoff: 100 * time.Millisecond,
+		UserRetries: int(retries), LostRetries: lost, Backoff: 100 * time.Millisecond,
 		MaxPendingBytes: j.runner.cfg.MaxPendingBytes,
 	}
 }
