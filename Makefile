@@ -52,7 +52,7 @@ lint: $(golangci) ## gofmt, go vet and golangci-lint, on every module
 	@for m in $(modules); do echo "lint $$m"; (cd $$m && $(GO) vet ./... && $(CURDIR)/$(golangci) run ./...); done
 
 .PHONY: unit
-unit: ## unit tests, with the race detector
+unit: parts $(venv) ## unit tests, with the race detector; some run on real parts
 	@$(need) 'command -v gcc' gcc libc6-dev
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v '^fresnel/integration')
 
