@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,8 +71,8 @@ func (d *demonstration) closeLater(f func()) { d.closers = append(d.closers, f) 
 
 // close undoes what was started, the last first.
 func (d *demonstration) close() {
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		d.closers[i]()
+	for _, f := range slices.Backward(d.closers) {
+		f()
 	}
 }
 
@@ -179,10 +180,10 @@ func (d *demonstration) drain() error {
 			return err
 		}
 	}
-	<-d.ended
+	end := <-d.ended
 	for _, j := range d.server.jobs.Jobs() {
-		if end := j.State.String(); end != "DRAINED" {
-			return fmt.Errorf("the job was drained, yet it ended as %s: %s", end, j.Error)
+		if j.State.String() != "DRAINED" {
+			return d.died(end)
 		}
 	}
 	return nil
@@ -193,7 +194,7 @@ func (d *demonstration) died(err error) error {
 	if err == nil {
 		err = errors.New("it ended by itself")
 	}
-	return fmt.Errorf("%s\nthe pipeline's program: %v", d.printed.String(), err) // not wrapped: its exit status is not ours
+	return fmt.Errorf("%s\nthe pipeline's program: %s", d.printed.String(), err.Error()) // not wrapped: its exit status is not ours
 }
 
 // output keeps what another process prints.

@@ -16,7 +16,7 @@ func (b *bench) drainTopic(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer p.Close() //nolint:errcheck // everything is written
+	defer p.Close()
 	start := time.Now()
 	client, err := b.submit(ctx, "full")
 	if err != nil {
@@ -40,7 +40,6 @@ func (b *bench) drainTopic(ctx context.Context) error {
 // progress is how the table came to be.
 type progress struct {
 	first, exact time.Duration
-	updates      int
 	seen         []sample
 }
 

@@ -22,7 +22,7 @@ func (b *bench) keepUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer p.Close() //nolint:errcheck // what it wrote was seen
+	defer p.Close()
 	client, err := b.submit(ctx, "steady")
 	if err != nil {
 		return err

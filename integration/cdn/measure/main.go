@@ -95,7 +95,7 @@ func measure(ctx context.Context, c config) error {
 	if b.table, err = cdn.CreateTable(ctx, b.db.DSN()); err != nil {
 		return err
 	}
-	defer b.table.Close() //nolint:errcheck // it was only read
+	defer b.table.Close()
 	if b.server, err = rig.StartServer(binary, filepath.Join(c.dir, "server.log"), strings.Fields(c.server)...); err != nil {
 		return err
 	}

@@ -69,7 +69,8 @@ func (p *Process) await(prefix string, limit time.Duration) (string, error) {
 	return "", fmt.Errorf("it does not print %q", prefix)
 }
 
-// Workers are the SDK harnesses that the server started, by process id.
+// Workers are the SDK harnesses that the server started, by process id: nearly
+// always the oldest first.
 func (s *Server) Workers() []int {
 	children := map[int][]int{}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
