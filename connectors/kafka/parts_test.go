@@ -28,6 +28,7 @@ import (
 var shared struct {
 	once   sync.Once
 	broker *parts.Kafka
+	dir    string
 	err    error
 }
 
@@ -35,6 +36,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.broker != nil {
 		shared.broker.Stop()
+	}
+	if shared.dir != "" {
+		_ = os.RemoveAll(shared.dir)
 	}
 	os.Exit(code)
 }
@@ -45,9 +49,8 @@ func broker(t testing.TB) *parts.Kafka {
 		t.Skip("a real Kafka broker")
 	}
 	shared.once.Do(func() {
-		var dir string
-		if dir, shared.err = os.MkdirTemp("", "fresnel-kafka-"); shared.err == nil { //nolint:usetesting // it outlives the test that happens to start it
-			shared.broker, shared.err = parts.LaunchKafka(dir, filepath.Join(dir, "log"))
+		if shared.dir, shared.err = os.MkdirTemp("", "fresnel-kafka-"); shared.err == nil { //nolint:usetesting // it outlives the test that happens to start it
+			shared.broker, shared.err = parts.LaunchKafka(shared.dir, filepath.Join(shared.dir, "log"))
 		}
 	})
 	if shared.err != nil {

@@ -30,6 +30,7 @@ var shared struct {
 	once   sync.Once
 	server *parts.MariaDB
 	db     *sql.DB
+	dir    string
 	err    error
 }
 
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.server != nil {
 		shared.server.Stop()
+	}
+	if shared.dir != "" {
+		_ = os.RemoveAll(shared.dir)
 	}
 	os.Exit(code)
 }
@@ -47,11 +51,10 @@ func server(t testing.TB) *parts.MariaDB {
 		t.Skip("a real MariaDB server")
 	}
 	shared.once.Do(func() {
-		var dir string
-		if dir, shared.err = os.MkdirTemp("", "fresnel-mariadb-"); shared.err != nil { //nolint:usetesting // it outlives the test that happens to start it
+		if shared.dir, shared.err = os.MkdirTemp("", "fresnel-mariadb-"); shared.err != nil { //nolint:usetesting // it outlives the test that happens to start it
 			return
 		}
-		if shared.server, shared.err = parts.LaunchMariaDB(dir, filepath.Join(dir, "log")); shared.err == nil {
+		if shared.server, shared.err = parts.LaunchMariaDB(shared.dir, filepath.Join(shared.dir, "log")); shared.err == nil {
 			shared.db, shared.err = sql.Open("mysql", shared.server.DSN())
 		}
 	})
