@@ -165,5 +165,9 @@ func (e *Engine) madeDurable(seq CommitSeq) {
 
 // stableFront tells whether the first block of a shard may be given out.
 func (e *Engine) stableFront(sh *shard) bool {
-	return sh.queue.len() > 0 && (sh.queue.front().after <= e.durable || e.broken == ignoreDurable)
+	return sh.queue.len() > 0 && e.isStable(sh.queue.front())
 }
+
+// isStable tells whether the commit that brought a block is durable, if it has to
+// be (I3).
+func (e *Engine) isStable(p *entry) bool { return p.after <= e.durable || e.broken == ignoreDurable }

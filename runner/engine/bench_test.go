@@ -99,42 +99,51 @@ func (m *mill) emit(edge, shard int) {
 		Block: Block{ID: m.last, Count: 100, Bytes: 10000, MinTime: beam.EventTime(m.bundles)}})
 }
 
-// TestHeap measures what pending data costs the engine: nothing for an element,
-// and less than 200 bytes for a block.
+// TestHeap measures what data costs the engine, pending or in flight: nothing for
+// an element, and less than 200 bytes for a block.
 func TestHeap(t *testing.T) {
+	small, inFlight := bytesPerBlock(t, 1)
+	pending, _ := bytesPerBlock(t, 1_000_000)
+	t.Logf("%.0f bytes for a pending block, %.0f for one in flight, %.0f for one of one element", pending, inFlight, small)
+	if pending > 200 || inFlight > 200 {
+		t.Errorf("a block costs %.0f bytes pending, %.0f in flight", pending, inFlight)
+	}
+	if pending > small+8 {
+		t.Errorf("elements cost memory: %.0f bytes a block instead of %.0f", pending, small)
+	}
+}
+
+// bytesPerBlock brings many blocks, and then a worker that takes all of them.
+func bytesPerBlock(t *testing.T, elements int) (pending, inFlight float64) {
 	const blocks = 200_000
-	perBlock := func(elements int) float64 {
-		e, err := New(Spec{
-			Pools: []PoolSpec{{Name: "go", Native: true, Slots: 1}, {Name: "py", Slots: 1}},
-			Stages: []StageSpec{{Name: "read", Role: Source, Shards: 1, Outputs: 1},
-				{Name: "map", Pool: 1, Shards: 16, Exclusive: true}},
-			Edges: []EdgeSpec{{From: 0, To: 1}},
-		})
-		if err != nil {
-			t.Fatal(err)
+	e, err := New(Spec{
+		Pools: []PoolSpec{{Name: "go", Native: true, Slots: 1}, {Name: "py", Slots: 1}},
+		Stages: []StageSpec{{Name: "read", Role: Source, Shards: 1, Outputs: 1},
+			{Name: "map", Pool: 1, Shards: 16, Exclusive: true}},
+		Edges: []EdgeSpec{{From: 0, To: 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := heapInUse()
+	id := e.Step(Event{Now: time.Unix(0, 0)}).Start[0].ID
+	for n := 0; n < blocks; n += 1000 {
+		var o Outcome
+		for i := range 1000 {
+			o.Outputs = append(o.Outputs, Output{Shard: (n + i) % 16, Block: Block{ID: BlockID(n + i + 1),
+				Count: elements, Bytes: 100 * elements, MinTime: beam.EventTime(n * 7919 % blocks)}})
 		}
-		before := heapInUse()
-		id := e.Step(Event{Now: time.Unix(0, 0)}).Start[0].ID
-		for n := 0; n < blocks; n += 1000 {
-			var o Outcome
-			for i := range 1000 {
-				o.Outputs = append(o.Outputs, Output{Shard: (n + i) % 16, Block: Block{ID: BlockID(n + i + 1),
-					Count: elements, Bytes: 100 * elements, MinTime: beam.EventTime(n * 7919 % blocks)}})
-			}
-			id = e.Step(Event{Now: time.Unix(0, int64(n)), BundleDone: &BundleDone{Bundle: id, Outcome: o}}).Start[0].ID
-		}
-		used := heapInUse() - before
-		runtime.KeepAlive(e)
-		return float64(used) / blocks
+		id = e.Step(Event{Now: time.Unix(0, int64(n)), BundleDone: &BundleDone{Bundle: id, Outcome: o}}).Start[0].ID
 	}
-	small, large := perBlock(1), perBlock(1_000_000)
-	t.Logf("%.0f bytes for a block of one element, %.0f for one of a million", small, large)
-	if small > 200 || large > 200 {
-		t.Errorf("a pending block costs %.0f bytes", max(small, large))
+	pending = float64(heapInUse()-before) / blocks
+	e.stages[1].cost = cost{seen: maxElements, element: 1e-9} // one bundle may take all
+	bundle := e.Step(Event{WorkerUp: &WorkerUp{Pool: 1}}).Start
+	inFlight = float64(heapInUse()-before) / blocks
+	if left := e.stages[1].queued.blocks; elements == 1 && (len(bundle) != 1 || left > 0) {
+		t.Fatalf("%d blocks are left", left)
 	}
-	if large > small+8 {
-		t.Errorf("elements cost memory: %.0f bytes a block instead of %.0f", large, small)
-	}
+	runtime.KeepAlive(e)
+	return pending, inFlight
 }
 
 func heapInUse() int64 {

@@ -125,20 +125,32 @@ func (e *Engine) take(i int, b *bundle, r room) {
 }
 
 func (e *Engine) takeBlocks(sh *shard, b *bundle, r room) []InputBlock {
-	if !e.stableFront(sh) {
+	n := e.count(sh, b, r)
+	if n == 0 {
 		return nil
 	}
-	blocks := make([]InputBlock, 0, min(sh.queue.len(), 64))
-	for e.stableFront(sh) && b.fits(sh.queue.front(), r) {
+	blocks := make([]InputBlock, n)
+	for k := range blocks {
 		p := sh.queue.pop()
 		b.stage.queued.sub(&p)
-		b.size.add(&p)
 		if e.broken == ignoreFlight {
 			b.stage.pending.remove(p.hold)
 		}
-		blocks = append(blocks, p.block())
+		blocks[k] = p.block()
 	}
 	return blocks
+}
+
+// count adds the blocks to the bundle's size that it has room for.
+func (e *Engine) count(sh *shard, b *bundle, r room) int {
+	waiting := sh.queue.waiting()
+	for k := range waiting {
+		if !e.isStable(&waiting[k]) || !b.fits(&waiting[k], r) {
+			return k
+		}
+		b.size.add(&waiting[k])
+	}
+	return len(waiting)
 }
 
 // start gives a bundle to a worker under a new id.

@@ -30,8 +30,9 @@ type queue struct {
 	elements int
 }
 
-func (q *queue) len() int      { return len(q.all) - q.head }
-func (q *queue) front() *entry { return &q.all[q.head] }
+func (q *queue) len() int         { return len(q.all) - q.head }
+func (q *queue) waiting() []entry { return q.all[q.head:] }
+func (q *queue) front() *entry    { return &q.all[q.head] }
 
 func (q *queue) push(p entry) {
 	if len(q.all) == cap(q.all) && q.head > len(q.all)/4 {

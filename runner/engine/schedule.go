@@ -13,12 +13,14 @@ func (e *Engine) schedule() {
 // patience is how many bundles of others a ready stage lets pass.
 const patience = 8
 
-// startOne starts the bundle that matters most: of the stage that has waited
-// longest, if that is too long, otherwise of the one farthest downstream, so
-// that what is under way is finished before more is begun.
+// startOne starts the bundle that matters most: of a stage that has waited too
+// long, otherwise of the one farthest downstream, so that what is under way is
+// finished before more is begun.
 func (e *Engine) startOne(p *pool) bool {
-	if st := p.oldest(e.byRank); st != nil && p.picks-st.since > patience && e.startStage(st) {
-		return true
+	for r := p.ready.next(0); r >= 0; r = p.ready.next(r + 1) {
+		if st := e.byRank[r]; p.picks-st.since > patience && e.startStage(st) {
+			return true
+		}
 	}
 	for r := p.ready.before(len(e.byRank)); r >= 0; r = p.ready.before(r) {
 		if e.startStage(e.byRank[r]) {
@@ -26,17 +28,6 @@ func (e *Engine) startOne(p *pool) bool {
 		}
 	}
 	return false
-}
-
-// oldest is the ready stage that has waited longest.
-func (p *pool) oldest(byRank []*stage) *stage {
-	var oldest *stage
-	for r := p.ready.next(0); r >= 0; r = p.ready.next(r + 1) {
-		if st := byRank[r]; oldest == nil || st.since < oldest.since {
-			oldest = st
-		}
-	}
-	return oldest
 }
 
 // startStage starts a bundle of the stage, if there is a place for it now.
