@@ -6,11 +6,20 @@ import (
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
+	"fresnel/translate"
 )
 
 // collector turns the bytes that a bundle emits into blocks for the consumers'
 // shards. Each element is looked at once; where a consumer takes whole blocks,
 // the bytes are not copied.
+//
+//	          ┌─ whole ───▶ runs of the bytes as they came, to the bundle's lane
+//	          ├─ spread ──▶ short runs of them, to one shard after the other
+//	add ─scan─┼─ keyed ───▶ copies, by the shard of each key
+//	          ├─ gated ───▶ copies, by shard and what the element waits for
+//	          └─ side ────▶ a delta of a side input
+//
+// It is used by one goroutine at a time.
 type collector struct {
 	job *job
 	out *engine.Outcome
@@ -18,25 +27,26 @@ type collector struct {
 	// lane is the shard that Keep edges start from.
 	lane    int
 	outputs []*outputCollector
-	// spreadCount is how many elements of a Spread edge go to one shard before the
-	// next one's turn.
-	spreadCount int
 }
 
 // outputCollector is the collector's part for one output of the stage.
 type outputCollector struct {
 	c        *collector
 	windowed *coder.Windowed
-	senders  []*sender
-	// whole are senders that take runs, single those that look at each element.
-	whole, single []*sender
-	// tail is the beginning of an element whose rest is still to come.
-	tail []byte
+	whole    []*wholeSender
+	spread   []*spreadSender
+	keyed    []*keySender
+	gated    []*gatedSender
+	side     []*sideSender
+	// tail is the beginning of an element whose rest is still to come, and looked
+	// how much of it was there when it was last looked at.
+	tail   []byte
+	looked int
 }
 
 // newCollector prepares to collect one bundle's output.
 func (j *job) newCollector(s *stage, lane int) (*collector, error) {
-	c := &collector{job: j, out: &engine.Outcome{}, fx: &effects{}, lane: lane, spreadCount: 256}
+	c := &collector{job: j, out: &engine.Outcome{}, fx: &effects{}, lane: lane}
 	for i, edges := range s.outputs {
 		w, err := j.coders.element(s.plan.Outputs[i])
 		if err != nil {
@@ -44,97 +54,207 @@ func (j *job) newCollector(s *stage, lane int) (*collector, error) {
 		}
 		o := &outputCollector{c: c, windowed: w}
 		for _, e := range edges {
-			o.addSender(&sender{edge: e, c: c})
+			o.serve(e)
 		}
 		c.outputs = append(c.outputs, o)
 	}
 	return c, nil
 }
 
-func (o *outputCollector) addSender(s *sender) {
-	o.senders = append(o.senders, s)
-	if s.edge.whole() {
-		o.whole = append(o.whole, s)
-	} else {
-		o.single = append(o.single, s)
+// serve makes the sender for an edge.
+func (o *outputCollector) serve(e *edge) {
+	switch {
+	case e.plan.Kind == translate.SideInput:
+		o.side = append(o.side, &sideSender{c: o.c, edge: e})
+	case e.gater != nil && len(e.gater.sides) > 0:
+		o.gated = append(o.gated, &gatedSender{c: o.c, edge: e})
+	case e.plan.Routing == translate.ByKey:
+		o.keyed = append(o.keyed, newKeySender(o.c, e))
+	case e.plan.Routing == translate.Spread:
+		o.spread = append(o.spread, &spreadSender{c: o.c, edge: e, run: newRun()})
+	default:
+		o.whole = append(o.whole, &wholeSender{c: o.c, edge: e})
 	}
 }
 
-// add takes bytes of output i; an element may go on in the next call.
+// plain tells that nobody looks at single elements, deaf that nobody listens.
+func (o *outputCollector) plain() bool {
+	return len(o.spread)+len(o.keyed)+len(o.gated)+len(o.side) == 0
+}
+
+func (o *outputCollector) deaf() bool { return o.plain() && len(o.whole) == 0 }
+
+// add takes bytes of output i; an element may go on in the next call. The bytes
+// are kept.
 func (c *collector) add(i int, data []byte) error { return c.outputs[i].add(data) }
 
-func (o *outputCollector) add(data []byte) error {
-	if len(o.senders) == 0 || len(data) == 0 {
-		return nil
+// addCounted takes whole elements of output i, of which the number and the least
+// timestamp are known.
+func (c *collector) addCounted(i int, data []byte, count int, least beam.EventTime) error {
+	o := c.outputs[i]
+	if !o.plain() || len(o.tail) > 0 || count <= 0 {
+		return o.add(data)
 	}
-	if len(o.tail) > 0 {
-		data = append(o.tail, data...)
-		o.tail = nil
+	for _, s := range o.whole {
+		s.send(data, run{end: len(data), count: count, least: least})
 	}
-	var el coder.Element
-	run := runOf{min: beam.MaxEventTime}
-	for run.end < len(data) {
-		n, err := o.windowed.Scan(data[run.end:], &el)
-		if errors.Is(err, coder.ErrShort) {
-			o.tail = append([]byte(nil), data[run.end:]...)
-			break
-		}
-		if err != nil {
-			return err
-		}
-		for _, s := range o.single {
-			if err := s.element(o.windowed, &el); err != nil {
-				return err
-			}
-		}
-		run.grow(n, el.Timestamp)
-		if run.size() >= maxBlock {
-			o.sendRun(data, &run)
-		}
-	}
-	o.sendRun(data, &run)
 	return nil
 }
 
-// runOf is a run of whole elements within data.
-type runOf struct {
-	start, end, count int
-	min               beam.EventTime
+// patientTail is the size from which on the beginning of an element is looked at
+// only when it has doubled: an element in many pieces is not to be read from its
+// start for each of them (I7).
+const patientTail = 1 << 20
+
+func (o *outputCollector) add(data []byte) error {
+	if o.deaf() || len(data) == 0 {
+		return nil
+	}
+	if o.tail == nil {
+		n, err := o.scan(data)
+		if n < len(data) {
+			o.keep(append([]byte(nil), data[n:]...))
+		}
+		return err
+	}
+	o.tail = append(o.tail, data...)
+	if len(o.tail) > patientTail && len(o.tail) < 2*o.looked {
+		return nil
+	}
+	return o.scanTail()
 }
 
-func (r *runOf) grow(n int, t beam.EventTime) {
-	r.end += n
-	r.count++
-	r.min = min(r.min, t)
+func (o *outputCollector) keep(tail []byte) { o.tail, o.looked = tail, len(tail) }
+
+func (o *outputCollector) scanTail() error {
+	data := o.tail
+	n, err := o.scan(data)
+	switch {
+	case n == 0:
+		o.looked = len(data)
+	case n == len(data):
+		o.keep(nil)
+	default:
+		o.keep(append([]byte(nil), data[n:]...)) // what was sent has the rest
+	}
+	return err
 }
 
-func (r *runOf) size() int { return r.end - r.start }
-
-func (o *outputCollector) sendRun(data []byte, r *runOf) {
-	if r.count > 0 {
-		for _, s := range o.whole {
-			s.run(data[r.start:r.end:r.end], r.count, r.min)
+// scan sends the whole elements at the start of data, and returns their size.
+func (o *outputCollector) scan(data []byte) (int, error) {
+	var el coder.Element
+	all := newRun()
+	for all.end < len(data) {
+		n, err := o.windowed.Scan(data[all.end:], &el)
+		if errors.Is(err, coder.ErrShort) {
+			break
+		}
+		if err == nil {
+			all.grow(n, el.Timestamp)
+			err = o.element(data, all.end, &el)
+		}
+		if err != nil {
+			return all.end, err
+		}
+		if all.size() >= maxBlock {
+			o.send(data, &all)
 		}
 	}
-	*r = runOf{start: r.end, end: r.end, min: beam.MaxEventTime}
+	o.send(data, &all)
+	for _, s := range o.spread {
+		s.cut(data)
+	}
+	for _, s := range o.keyed {
+		s.deal(data[:all.end])
+	}
+	return all.end, nil
 }
+
+// element shows an element, which ends at data[end], to those who look at each.
+func (o *outputCollector) element(data []byte, end int, el *coder.Element) error {
+	for _, s := range o.spread {
+		s.element(data, end, el)
+	}
+	for _, s := range o.keyed {
+		if err := s.element(el); err != nil {
+			return err
+		}
+	}
+	for _, s := range o.gated {
+		if err := s.element(o.windowed, el); err != nil {
+			return err
+		}
+	}
+	for _, s := range o.side {
+		if err := s.element(o.windowed, el); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends a run to those who take runs, and begins the next.
+func (o *outputCollector) send(data []byte, r *run) {
+	if r.count > 0 {
+		for _, s := range o.whole {
+			s.send(data, *r)
+		}
+	}
+	r.next()
+}
+
+// run is a run of whole elements within some bytes.
+type run struct {
+	start, end, count int
+	least             beam.EventTime
+}
+
+func newRun() run { return run{least: beam.MaxEventTime} }
+
+func (r *run) grow(n int, t beam.EventTime) {
+	r.end += n
+	r.count++
+	r.least = min(r.least, t)
+}
+
+func (r *run) size() int { return r.end - r.start }
+
+// next begins a run where this one ends.
+func (r *run) next() { *r = run{start: r.end, end: r.end, least: beam.MaxEventTime} }
+
+func (r *run) of(data []byte) []byte { return data[r.start:r.end:r.end] }
 
 // finish emits what is open and checks that no element was left unfinished.
 func (c *collector) finish() error {
 	for _, o := range c.outputs {
 		if len(o.tail) > 0 {
+			if err := o.scanTail(); err != nil {
+				return err
+			}
+		}
+		if len(o.tail) > 0 {
 			return coder.ErrShort
 		}
-		for _, s := range o.single {
-			s.finish()
-		}
+		o.finish()
 	}
 	return nil
 }
 
+func (o *outputCollector) finish() {
+	for _, s := range o.keyed {
+		s.finish()
+	}
+	for _, s := range o.gated {
+		s.finish()
+	}
+	for _, s := range o.side {
+		s.finish()
+	}
+}
+
 // emit adds a block to the outcome.
-func (c *collector) emit(e *edge, shard int, data []byte, count int, minTime beam.EventTime, gates []engine.Gate) {
-	b := c.block(data, count, minTime)
+func (c *collector) emit(e *edge, shard int, data []byte, count int, least beam.EventTime, gates []engine.Gate) {
+	b := c.block(data, count, least)
 	for _, g := range gates {
 		b.Gates = append(b.Gates, g.ID)
 		c.out.NewGates = append(c.out.NewGates, g)

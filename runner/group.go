@@ -84,12 +84,12 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	return err
 }
 
-// emit passes a block of panes on: whole where the consumers allow it.
+// emit passes a block of panes on: as it is where the consumers allow it.
 func (x *groupExecutor) emit(c *collector, output int, b window.Block) error {
 	if output >= len(c.outputs) {
 		return nil
 	}
-	return c.add(output, b.Data)
+	return c.addCounted(output, b.Data, b.Count, b.MinTimestamp)
 }
 
 func groupTimes(n int, sh *window.Shard) engine.ShardTimes {

@@ -41,12 +41,13 @@ type job struct {
 
 	// The rest belongs to the loop.
 	epoch int64
-	// stable tells that some stage wants durable input.
-	stable  bool
-	engine  *engine.Engine
-	stages  []*stage
-	pools   []*pool
-	reports chan report
+	// stable tells that some stage wants durable input; complete that the job has
+	// done all it had to.
+	stable, complete bool
+	engine           *engine.Engine
+	stages           []*stage
+	pools            []*pool
+	reports          chan report
 	// inFlight has the stage of each bundle that was started and is neither
 	// committed nor given up, effects those that are done.
 	inFlight map[engine.BundleID]*stage
@@ -202,6 +203,7 @@ func (j *job) outcome(ready engine.Ready) error {
 	case engine.Cancelled:
 		return context.Canceled
 	}
+	j.complete = true
 	j.awaitFinalizers()
 	return nil
 }
@@ -361,7 +363,11 @@ func (j *job) spawn(f func()) {
 // split asks a running bundle for a split. One that cannot be asked any more is
 // about to be reported done.
 func (j *job) split(s engine.SplitRequest) {
-	if h, ok := j.inFlight[s.Bundle].executor.(*harnessExecutor); ok {
+	st := j.inFlight[s.Bundle]
+	if st == nil {
+		return // the job has just ended
+	}
+	if h, ok := st.executor.(*harnessExecutor); ok {
 		h.split(s)
 	}
 }
@@ -395,14 +401,14 @@ func (j *job) close() {
 	j.metrics.settle(j.life)
 	j.cancel()
 	j.work.Wait()
-	j.die()
-	for _, p := range j.pools {
-		p.close()
-	}
 	for _, s := range j.stages {
 		if s.executor != nil {
 			s.executor.close()
 		}
+	}
+	j.die()
+	for _, p := range j.pools {
+		p.close()
 	}
 	j.store.Close()
 }

@@ -4,7 +4,6 @@ import (
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
-	"fresnel/runner/window"
 )
 
 // native runs bundles in a goroutine of the runner: work fills the collector
@@ -65,18 +64,13 @@ func (j *job) newRewindow(s *stage) (executor, error) {
 	}
 	return &native{job: j, stage: s, work: func(b engine.Bundle, c *collector) error {
 		return j.eachBlock(b, func(_ int, data []byte) error {
-			out, err := rewindow(strategy.Fn(), in, data)
+			out, count, least, err := strategy.Fn().Rewindow(make([]byte, 0, len(data)+len(data)/4), in, data)
 			if err != nil {
 				return err
 			}
-			return c.add(0, out)
+			return c.addCounted(0, out, count, least)
 		})
 	}}, nil
-}
-
-func rewindow(fn window.Fn, in *coder.Windowed, data []byte) ([]byte, error) {
-	out, _, _, err := fn.Rewindow(make([]byte, 0, len(data)+len(data)/4), in, data)
-	return out, err
 }
 
 // eachBlock calls f with the blocks of a bundle in order.

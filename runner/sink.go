@@ -85,6 +85,10 @@ func (x *sinkExecutor) attempt(sh *sinkShard, n int64, elements [][]byte) error 
 		if n <= last {
 			return nil
 		}
+		if last > 0 && last < n-1 {
+			return &beam.Error{Code: beam.Rejected, What: fmt.Sprintf("the progress of shard %d says entry %d, but entry %d was written", sh.index, last, n-1),
+				Cure: "the progress was changed or restored from a backup: start the job anew, from where its results are"}
+		}
 	}
 	err := sh.writer.Write(x.job.ctx, n, elements)
 	if err != nil {

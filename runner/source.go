@@ -1,9 +1,11 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fresnel/connectors"
@@ -19,33 +21,37 @@ const (
 	// readWait is how long a read waits for a first record; watermarks of idle
 	// splits move on as often.
 	readWait = 200 * time.Millisecond
-	// acknowledgeEvery bounds how often a source is told its durable position.
+	// acknowledgeEvery bounds how often a source is told its durable position, and
+	// tellPatience how long that may take.
 	acknowledgeEvery = 2 * time.Second
+	tellPatience     = 5 * time.Second
 )
 
 // sourceExecutor reads a connector's source, a bundle for each read.
 type sourceExecutor struct {
 	native
 	source connectors.Source
-	splits []connectors.Split
-
-	mu      sync.Mutex
-	readers map[int]*splitReader
+	splits []*splitReader
 }
 
-// splitReader is the state of one split's reading.
+// splitReader is the state of one split's reading. A shard is in one bundle at a
+// time, and its commit in the loop comes before the next one: so nothing here is
+// used twice at once, but for telling.
 type splitReader struct {
+	split    connectors.Split
 	reader   connectors.Reader
-	position []byte
-	// told is the position that the source knows to be durable.
-	toldAt   time.Time
 	failures int
+	// position is where the commits are; told is what the source knows of it, and
+	// since when.
+	position, told []byte
+	toldAt         time.Time
+	telling        atomic.Bool
 }
 
 func (j *job) newSource(s *stage, src connectors.Source, splits []connectors.Split) *sourceExecutor {
-	x := &sourceExecutor{native: native{job: j, stage: s}, source: src, splits: splits, readers: map[int]*splitReader{}}
-	for i, sp := range splits {
-		x.readers[i] = &splitReader{position: sp.Start}
+	x := &sourceExecutor{native: native{job: j, stage: s}, source: src}
+	for _, sp := range splits {
+		x.splits = append(x.splits, &splitReader{split: sp, position: sp.Start, told: sp.Start})
 	}
 	x.work, x.end = x.read, x.closeAll
 	return x
@@ -54,19 +60,19 @@ func (j *job) newSource(s *stage, src connectors.Source, splits []connectors.Spl
 // read is the work of a bundle: one read of one split.
 func (x *sourceExecutor) read(b engine.Bundle, c *collector) error {
 	shard := b.Work[0].Shard
-	r := x.readers[shard]
+	r := x.splits[shard]
 	progress := engine.SourceProgress{Shard: shard, Output: -1, Watermark: beam.MinEventTime}
 	if b.Drain {
 		progress.Watermark, progress.Done = beam.MaxEventTime, true
 		c.out.Sources = []engine.SourceProgress{progress}
 		return nil
 	}
-	batch, err := x.next(shard, r)
+	batch, err := x.next(r)
 	if err != nil {
-		return x.failed(shard, r, err, c, progress)
+		return x.failed(r, err, c, progress)
 	}
 	r.failures = 0
-	if err := c.add(0, batch.Elements); err != nil {
+	if err := c.addCounted(0, batch.Elements, batch.Count, batch.MinTimestamp); err != nil {
 		return err
 	}
 	progress.Watermark, progress.Done = batch.Watermark, batch.Done
@@ -74,13 +80,13 @@ func (x *sourceExecutor) read(b engine.Bundle, c *collector) error {
 		progress.Watermark = beam.MaxEventTime
 	}
 	c.out.Sources = []engine.SourceProgress{progress}
-	c.fx.apply = func() { x.committed(shard, r, batch) }
+	c.fx.apply = func() { x.committed(r, batch.Position) }
 	return nil
 }
 
-func (x *sourceExecutor) next(shard int, r *splitReader) (connectors.Batch, error) {
+func (x *sourceExecutor) next(r *splitReader) (connectors.Batch, error) {
 	if r.reader == nil {
-		reader, err := x.source.Open(x.job.ctx, x.splits[shard], r.position)
+		reader, err := x.source.Open(x.job.ctx, r.split, r.position)
 		if err != nil {
 			return connectors.Batch{}, err
 		}
@@ -90,7 +96,7 @@ func (x *sourceExecutor) next(shard int, r *splitReader) (connectors.Batch, erro
 }
 
 // failed lets the split rest where the fault may pass, visibly to the user.
-func (x *sourceExecutor) failed(shard int, r *splitReader, err error, c *collector, p engine.SourceProgress) error {
+func (x *sourceExecutor) failed(r *splitReader, err error, c *collector, p engine.SourceProgress) error {
 	if x.job.ctx.Err() != nil {
 		return err
 	}
@@ -100,25 +106,31 @@ func (x *sourceExecutor) failed(shard int, r *splitReader, err error, c *collect
 	}
 	wait := backoff(r.failures)
 	r.failures++
-	x.job.message(jobservice.Warning, fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), x.splits[shard].ID, wait, err))
+	x.job.message(jobservice.Warning, fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), r.split.ID, wait, err))
 	p.NotBefore = x.job.clock.now().Add(wait)
 	c.out.Sources = []engine.SourceProgress{p}
 	return nil
 }
 
 // committed moves a split's position with the commit, in the job's loop.
-func (x *sourceExecutor) committed(shard int, r *splitReader, b connectors.Batch) {
-	r.position = b.Position
-	now := time.Now()
-	if !b.Done && now.Sub(r.toldAt) < acknowledgeEvery {
-		return
+func (x *sourceExecutor) committed(r *splitReader, position []byte) {
+	r.position = position
+	if time.Since(r.toldAt) >= acknowledgeEvery && r.telling.CompareAndSwap(false, true) {
+		r.told, r.toldAt = position, time.Now()
+		x.job.spawn(func() {
+			defer r.telling.Store(false)
+			x.tell(r.split, position)
+		})
 	}
-	r.toldAt = now
-	x.job.spawn(func() {
-		if err := x.source.Committed(context.WithoutCancel(x.job.ctx), x.splits[shard], b.Position); err != nil {
-			x.job.runner.cfg.Log.Warn("committing a source position failed", "stage", x.stage.where(), "error", err)
-		}
-	})
+}
+
+// tell tells the source of a position that is durable (I3).
+func (x *sourceExecutor) tell(s connectors.Split, position []byte) {
+	ctx, cancel := context.WithTimeout(x.job.life, tellPatience)
+	defer cancel()
+	if err := x.source.Committed(ctx, s, position); err != nil {
+		x.job.runner.cfg.Log.Warn("committing a source position failed", "stage", x.stage.where(), "split", s.ID, "error", err)
+	}
 }
 
 func (x *sourceExecutor) closeReader(r *splitReader) {
@@ -128,10 +140,17 @@ func (x *sourceExecutor) closeReader(r *splitReader) {
 	}
 }
 
+// closeAll tells the last positions, of a job that has done all with what it
+// read.
 func (x *sourceExecutor) closeAll() {
-	for _, r := range x.readers {
+	var telling sync.WaitGroup
+	for _, r := range x.splits {
 		x.closeReader(r)
+		if x.job.complete && !bytes.Equal(r.told, r.position) {
+			telling.Go(func() { x.tell(r.split, r.position) })
+		}
 	}
+	telling.Wait()
 	_ = x.source.Close() // nothing was written
 }
 
