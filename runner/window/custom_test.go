@@ -132,6 +132,39 @@ func TestCustomMerging(t *testing.T) {
 	}
 }
 
+// A merged window that is one of those merged goes on with its panes; and an
+// element's timestamp counts no later than its window's end.
+func TestCustomMergingKeepsAWindow(t *testing.T) {
+	t.Parallel()
+	c := opaqueConfig(pipepb.MergeStatus_NEEDS_MERGE, map[string]string{
+		"trigger": "repeat(count(1))", "ontime": "nonempty", "mode": "accumulating", "output": "latest", "lateness": "1s"})
+	c.CustomMaxTimestamp, c.CustomMerge = lastLetter, mergeByFirst
+	d := newDesk(c)
+	must(d.shard.Add(opaqueElement(nil, "k", "1", 1000, "\x02ac"), d.wm, d.now, &d.out))
+	d.wm = 500
+	must(d.advance())
+	d.take()
+	must(d.shard.Add(mergingElement(nil, "2", "ab"), d.wm, d.now, &d.out))
+	got := d.take()
+	want := beam.Pane{Timing: beam.Late, Index: 1}
+	if len(got) != 1 || got[0].pane != want || !slices.Equal(got[0].values, []string{"1", "2"}) || got[0].ts != 'c' {
+		t.Error(got)
+	}
+}
+
+func TestTimestampsCountNoLaterThanTheWindow(t *testing.T) {
+	t.Parallel()
+	c := opaqueConfig(pipepb.MergeStatus_NON_MERGING, map[string]string{"output": "latest"})
+	c.CustomMaxTimestamp = lastLetter
+	d := newDesk(c)
+	must(d.shard.Add(opaqueElement(nil, "k", "1", 1000, "a"), d.wm, d.now, &d.out))
+	d.wm = beam.MaxEventTime
+	must(d.advance())
+	if got := d.take(); len(got) != 1 || got[0].ts != 'a' {
+		t.Error(got)
+	}
+}
+
 func TestCustomMergingIsChecked(t *testing.T) {
 	t.Parallel()
 	prefix := func(s string) []byte {
