@@ -21,6 +21,8 @@ import (
 type held struct {
 	data []byte
 	refs int
+	// size is what they take of memory.
+	size int
 }
 
 // segment is the part of a window in some held bytes.
@@ -71,8 +73,9 @@ const (
 	maxPart = 1 << 30
 	// maxElement is the size of the largest element.
 	maxElement = 1 << 31
-	// tailSize is where copied elements are closed off.
-	tailSize = 256 << 10
+	// A tail has room for a quarter of what its window has, within these bounds.
+	minTail = 512
+	maxTail = 256 << 10
 	// sharedPart and sharedSize: below one part in so many of a block, or below
 	// so many bytes, elements are copied: to share would cost more.
 	sharedPart = 4
@@ -184,7 +187,7 @@ func (a *appending) bucket(raw []byte) (*bucket, error) {
 
 // settle gives the buckets that were touched their part of the block.
 func (a *appending) settle(block []byte, count int, plain bool) {
-	h := &held{data: block}
+	h := &held{data: block, size: len(block)}
 	for _, b := range a.touched {
 		switch {
 		case b.touchedBytes < max(len(block)/sharedPart, sharedSize):
@@ -230,17 +233,18 @@ func (a *appending) copy(b *bucket, block []byte) {
 	}
 	last.count += len(b.touched)
 	b.bytes += b.touchedBytes
-	a.bytes += int64(b.touchedBytes)
 }
 
-// openTail makes the last segment one that takes copies.
+// openTail makes the last segment one with room for the elements touched.
 func (a *appending) openTail(b *bucket) {
-	if b.tail != nil && len(b.tail.data) < tailSize &&
+	if b.tail != nil && cap(b.tail.data)-len(b.tail.data) >= b.touchedBytes &&
 		(!a.s.g.stamps() || b.segments[len(b.segments)-1].wm == a.s.wm) {
 		return
 	}
-	b.tail = &held{refs: 1}
+	size := max(b.touchedBytes, min(max(b.bytes/4, minTail), maxTail))
+	b.tail = &held{data: make([]byte, 0, size), refs: 1, size: size}
 	b.segments = append(b.segments, segment{held: b.tail, wm: a.s.wm})
+	a.bytes += int64(size)
 }
 
 // fireEventTime closes the windows that the watermark has passed.
@@ -268,7 +272,7 @@ func (a *appending) drop(b *bucket) {
 	a.bytes -= bucketSize
 	for _, s := range b.segments {
 		if s.refs--; s.refs == 0 {
-			a.bytes -= int64(len(s.data))
+			a.bytes -= int64(s.held.size)
 		}
 	}
 }

@@ -125,6 +125,13 @@ func BenchmarkIncremental(b *testing.B) {
 	}
 }
 
+// BenchmarkMainJob is the grouping of the main job: few keys, an accumulating
+// delay, elements that are accumulators, never merged here.
+func BenchmarkMainJob(b *testing.B) {
+	c := bytesConfig(map[string]string{"trigger": "repeat(delay(+1s))", "mode": "accumulating"})
+	benchmarkGroup(b, c, makeLoad(c.Strategy, 200_000, randomKey(34), at0))
+}
+
 // BenchmarkTimers is one element for each of many keys, whose delays then pass
 // one by one.
 func BenchmarkTimers(b *testing.B) {

@@ -189,6 +189,7 @@ func (a *appending) restore(r *reader) error {
 func (a *appending) restoreSegment(b *bucket, r *reader) error {
 	s := segment{held: &held{refs: 1}, wm: r.time(), count: r.number()}
 	s.data = slices.Clone(r.bytes())
+	s.size = len(s.data)
 	var e coder.Element
 	count := 0
 	for at := 0; at < len(s.data); count++ {
