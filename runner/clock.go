@@ -16,8 +16,6 @@ type clock interface {
 	virtual() bool
 	// jumpTo moves a virtual clock forward; false on the machine's clock.
 	jumpTo(t time.Time) bool
-	// advance moves a virtual clock by d.
-	advance(d time.Duration)
 }
 
 // wallClock never runs backwards.
@@ -29,7 +27,6 @@ func newWallClock() *wallClock { return &wallClock{start: time.Now()} }
 func (c *wallClock) now() time.Time        { return c.start.Add(time.Since(c.start)).Round(0) }
 func (c *wallClock) virtual() bool         { return false }
 func (c *wallClock) jumpTo(time.Time) bool { return false }
-func (c *wallClock) advance(time.Duration) {}
 
 // virtualClock begins at the wall time of the job's start.
 type virtualClock struct {
@@ -55,19 +52,6 @@ func (c *virtualClock) jumpTo(t time.Time) bool {
 	}
 	c.t = t
 	return true
-}
-
-func (c *virtualClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
-// guard makes the error of a deferring function of a panic in it.
-func guard(err *error) {
-	if p := recover(); p != nil {
-		*err = panicked(p)
-	}
 }
 
 // panicked makes an error of a recovered panic.
