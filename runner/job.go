@@ -360,6 +360,13 @@ func (j *job) spawn(f func()) {
 	}()
 }
 
+// guard makes a panic the error of the function that defers it.
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = panicked(p)
+	}
+}
+
 // split asks a running bundle for a split. One that cannot be asked any more is
 // about to be reported done.
 func (j *job) split(s engine.SplitRequest) {

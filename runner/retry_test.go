@@ -1,0 +1,166 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"fresnel/internal/beam"
+	"fresnel/jobservice"
+)
+
+// TestAWorkerThatDiesInMidBundleChangesNothing (I6): what its bundles sent is
+// forgotten, and they are run again elsewhere.
+func TestAWorkerThatDiesInMidBundleChangesNothing(t *testing.T) {
+	r := newRig(t)
+	elements, want := numbers(500)
+	r.do["make"] = create(elements...)
+	var deaths atomic.Int32
+	r.do["work"] = func(c *call) error {
+		n := 0
+		err := c.each(func(e *item) error {
+			if n++; n > 3 && deaths.Load() < 3 {
+				return errors.New("it is time")
+			}
+			return c.out(e.Raw)
+		})
+		if err != nil && deaths.Add(1) <= 3 {
+			return c.dies()
+		}
+		return err
+	}
+	out := r.sink("out")
+	j := r.start(simple())
+	j.mustEnd()
+	out.want(want...)
+	if !strings.Contains(j.said(jobservice.Warning), "trying again") {
+		t.Errorf("the user was not told: %v", j.messages)
+	}
+}
+
+// TestManyWorkersThatDieChangeNothing: the same with groupings, several workers
+// and deaths all along.
+func TestManyWorkersThatDieChangeNothing(t *testing.T) {
+	r := newRig(t)
+	r.options["experiments"] = []any{"sdk_workers=3"}
+	elements, _ := numbers(300)
+	r.do["make"] = create(elements...)
+	var bundles atomic.Int32
+	dying := func(f do) do {
+		return func(c *call) error {
+			if n := bundles.Add(1); n%4 == 0 && n < 20 {
+				_ = f(c) // all is sent, but for the end
+				return c.dies()
+			}
+			return f(c)
+		}
+	}
+	r.do["work"] = dying(same)
+	r.do["join"] = dying(groupsIn(global.Window(), joined))
+	out := r.sink("out")
+	p := newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:").reshuffle("spread", "in=a", "out=b:").
+		pardo("work", nil, "in=b", "out=c:").group("group", "in=c", "out=d:grouped").
+		pardo("join", nil, "in=d", "out=e:").write("write", "out", "e")
+	r.start(p).mustEnd()
+	var want []string
+	for k := range 10 {
+		var values []string
+		for i := k; i < 300; i += 10 {
+			values = append(values, fmt.Sprint(i))
+		}
+		slices.Sort(values)
+		want = append(want, fmt.Sprintf("k%d=%s", k, strings.Join(values, "+")))
+	}
+	out.want(want...)
+}
+
+const trace = "Traceback (most recent call last):\n  File \"x.py\", line 1, in process\nValueError: no [while running 'Work/Inner-ptransform-12']"
+
+func TestAnErrorOfUserCodeEndsABoundedJobAtOnce(t *testing.T) {
+	r := newRig(t)
+	elements, _ := numbers(20)
+	r.do["make"] = create(elements...)
+	var calls atomic.Int32
+	r.do["work"] = func(c *call) error { calls.Add(1); c.ReadAll(); return errors.New(trace) }
+	r.sink("out")
+	j := r.start(simple())
+	j.wantError(beam.UserCode, trace, "in Work/Inner")
+	if n := calls.Load(); n > 2 {
+		t.Errorf("it was called %d times", n)
+	}
+	if said := j.said(jobservice.Warning); said != "" {
+		t.Errorf("warnings: %s", said)
+	}
+}
+
+func TestAnErrorOfUserCodeIsRetriedInAnUnboundedJob(t *testing.T) {
+	r := newRig(t)
+	elements, want := batches(0, 5)
+	r.source("in", &fakeSource{batches: [][][]byte{elements}})
+	var failures atomic.Int32
+	r.do["work"] = func(c *call) error {
+		var all [][]byte
+		err := c.each(func(e *item) error { all = append(all, e.Raw); return c.out(e.Raw) })
+		if err == nil && failures.Add(1) <= 2 {
+			return errors.New(trace)
+		}
+		return err
+	}
+	out := r.sink("out")
+	j := r.start(endless())
+	out.await(len(want))
+	close(j.drain)
+	j.mustEnd()
+	out.want(want...)
+	if said := j.said(jobservice.Warning); !strings.Contains(said, "Work") || !strings.Contains(said, "ValueError: no") {
+		t.Errorf("the warnings do not tell of the error: %s", said)
+	}
+}
+
+func TestAnErrorThatStaysEndsAnUnboundedJobToo(t *testing.T) {
+	r := newRig(t)
+	r.options["bundle_retries"] = 1
+	elements, _ := batches(0, 1)
+	r.source("in", &fakeSource{batches: [][][]byte{elements}})
+	r.do["work"] = func(c *call) error { c.ReadAll(); return errors.New(trace) }
+	r.sink("out")
+	r.start(endless()).wantError(beam.UserCode, trace)
+}
+
+// TestShardsStayInOrder (I13): what one split emits arrives in its order, though
+// bundles overtake each other, fail and are run again.
+func TestShardsStayInOrder(t *testing.T) {
+	r := newRig(t)
+	r.options["experiments"] = []any{"sdk_workers=2"}
+	var splits [][][]byte
+	for s := range 4 {
+		elements, _ := batches(s, 60)
+		splits = append(splits, elements)
+	}
+	r.source("in", &fakeSource{batches: splits, bounded: true})
+	var bundles atomic.Int32
+	r.do["work"] = func(c *call) error {
+		if bundles.Add(1)%7 == 3 {
+			_ = same(c)
+			return c.dies()
+		}
+		return same(c)
+	}
+	out := r.sink("out")
+	p := newPipe().read("read", "in", "a:").pardo("work", nil, "in=a", "out=c:").write("write", "out", "c")
+	r.start(p).mustEnd()
+	next := map[string]int{}
+	for _, s := range out.inOrder() {
+		k, v, _ := strings.Cut(s, "=")
+		if number(v) != next[k] {
+			t.Fatalf("%s after %d: %v", s, next[k]-1, brief(out.inOrder()))
+		}
+		next[k]++
+	}
+	if len(next) != 4 || next["s0"] != 60 {
+		t.Errorf("%v", next)
+	}
+}
