@@ -29,7 +29,11 @@ func (w *incremental) mergingCell(k *keyed, x *extent) (*cell, error) {
 func (w *incremental) sessionCell(k *keyed, b beam.Window) *cell {
 	from, to := k.overlapping(b)
 	if from == to {
-		return w.openUnlessClosed(k, w.s.g.newSession(b))
+		x := w.s.g.newSession(b)
+		if c := k.find(x); c != nil { // a session of less than a millisecond overlaps nothing
+			return c
+		}
+		return w.openUnlessClosed(k, x)
 	}
 	union := b
 	for _, c := range k.cells[from:to] {
