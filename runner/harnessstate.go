@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"errors"
+
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
@@ -170,7 +172,7 @@ func (hb *harnessBundle) setTimers(f *timerFamily, data []byte) error {
 	var t coder.Timer
 	for len(data) > 0 {
 		n, err := f.coder.ScanTimer(data, &t)
-		if err == coder.ErrShort {
+		if errors.Is(err, coder.ErrShort) {
 			hb.keepTail(f, data)
 			return nil
 		}

@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"errors"
+
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
@@ -87,7 +89,7 @@ func (j *job) eachBlock(b engine.Bundle, f func(input int, data []byte) error) e
 
 // placed gives an error without a place the stage as its place.
 func (s *stage) placed(err error) error {
-	if be, ok := err.(*beam.Error); ok {
+	if be, ok := errors.AsType[*beam.Error](err); ok {
 		if be.Where != "" {
 			return err
 		}

@@ -67,7 +67,8 @@ func TestSchemaIDsFollowFromTheContent(t *testing.T) {
 	t.Parallel()
 	one := Schema{Fields: []Field{{"a", Atomic(TypeBytes)}}}
 	two := Schema{Fields: []Field{{"b", Atomic(TypeBytes)}}}
-	if one.Proto().Id != one.Proto().Id || one.Proto().Id == two.Proto().Id {
+	first, again := one.Proto().Id, one.Proto().Id
+	if first != again || first == two.Proto().Id {
 		t.Error("ids are not one for each content")
 	}
 	uuid := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
