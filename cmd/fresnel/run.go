@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -115,13 +116,20 @@ func (p *client) options() []string {
 	return add
 }
 
-// environ leads the client's external transforms here.
+// environ leads the client's external transforms here, past any proxy: Python's
+// gRPC would ask one for localhost too.
 func (p *client) environ(hook string) []string {
-	path := hook
-	if more := os.Getenv("PYTHONPATH"); more != "" {
-		path += string(os.PathListSeparator) + more
+	return []string{
+		"BEAM_SERVICE_OVERRIDES=" + overrides(p.endpoint),
+		"FRESNEL_ENDPOINT=" + p.endpoint,
+		"PYTHONPATH=" + joined(string(os.PathListSeparator), hook, os.Getenv("PYTHONPATH")),
+		"no_proxy=" + joined(",", cmp.Or(os.Getenv("no_proxy"), os.Getenv("NO_PROXY")), "localhost", "127.0.0.1"),
 	}
-	return []string{"BEAM_SERVICE_OVERRIDES=" + overrides(p.endpoint), "PYTHONPATH=" + path, "FRESNEL_ENDPOINT=" + p.endpoint}
+}
+
+// joined joins what is not empty.
+func joined(separator string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), separator)
 }
 
 // overriddenTargets are the Java expansion services that the job endpoint stands

@@ -14,6 +14,8 @@ import (
 // TestMainJob runs its parts one after another on one site.
 func TestMainJob(t *testing.T) {
 	s := newSite(t)
+	t.Run("fresnel run", s.fresnelRun)
+	t.Run("bad input", s.badInput)
 	t.Run("exact", s.exact)
 	t.Run("changing", s.changing)
 	t.Run("killed workers", s.killedWorkers)
