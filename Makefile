@@ -15,6 +15,7 @@ BENCHTIME ?= 1s
 
 GOLANGCI_VERSION := v2.15.0
 golangci := .cache/tools/golangci-lint-$(GOLANGCI_VERSION)
+prism := .cache/tools/prism
 need := internal/tools/need.sh
 venv := .venv/ready
 kafka := .cache/kafka/ready
@@ -66,7 +67,11 @@ integration: build modules parts $(venv) ## whole-system tests: conformance, rea
 	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test -count 1 ./...); done
 
 .PHONY: bench
-bench: build parts $(venv) ## benchmarks, for BENCHTIME (1s) each
+bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures
+	$(GO) run ./integration/bench $(ARGS)
+
+.PHONY: microbench
+microbench: build parts $(venv) ## Go's benchmarks, for BENCHTIME (1s) each
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 .PHONY: parts
@@ -90,6 +95,9 @@ modules:
 $(golangci): # built from source: the Go module proxy is where every other dependency comes from
 	GOBIN=$(CURDIR)/.cache/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv .cache/tools/golangci-lint $@
+
+$(prism): $(wildcard integration/bench/prism/*)
+	cd integration/bench/prism && $(GO) build -trimpath -o $(CURDIR)/$@ .
 
 $(venv): internal/tools/requirements.txt
 	@$(need) '$(PYTHON) -c "import ensurepip"' python3.11 python3.11-venv

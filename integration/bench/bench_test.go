@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheOutcomeIsFoundInTheOutput(t *testing.T) {
+	t.Parallel()
+	o, err := parse("hello\nRESULT {\"wall\": 1.5, \"cpu\": 2, \"peak_mb\": 180.25, \"measures\": {\"span, s\": 4}}\nbye\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := o.figures().brief(), "CPU of client and harness, s: 2.00; peak RSS of the runner, MB: 180; span, s: 4.00; wall, s: 1.50"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if _, err := parse("Traceback"); err == nil || !strings.Contains(err.Error(), "Traceback") {
+		t.Errorf("an output without a result: %v", err)
+	}
+}
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	r := report{
+		command: "go run ./integration/bench -runs 3", began: time.Date(2026, 2, 3, 0, 0, 0, 0, time.UTC),
+		machine: machine{cores: 4, memory: 16<<30 - 1<<27, load: 0.5}, engines: engineOrder,
+		results: []result{{
+			workload: "map",
+			turns: []turn{ // ratios of walls: 0.5, 0.25, 1; FnApiRunner failed twice
+				{fresnel: {wall: 1, runnerCPU: 1, clientCPU: 4, peak: 50}, prism: {wall: 2, runnerCPU: 4, clientCPU: 6, peak: 100}},
+				{fresnel: {wall: 2, runnerCPU: 1, clientCPU: 4, peak: 50}, prism: {wall: 8, runnerCPU: 4, clientCPU: 6, peak: 100}},
+				{
+					fresnel: {wall: 3, runnerCPU: 1, clientCPU: 4, peak: 50, "span, s": 1},
+					prism:   {wall: 3, runnerCPU: 4, clientCPU: 6, peak: 100, "span, s": 4},
+					fnapi:   {wall: 4, clientCPU: 4, peak: 200},
+				},
+			},
+			failed: []error{errors.New("map on fnapi: out of order")},
+		}},
+	}
+	got := r.markdown()
+	for _, want := range []string{
+		"# Benchmarks\n\n`go run ./integration/bench -runs 3` on 2026-02-03; 4 cores, 16 GiB of memory, load average 0.5",
+		"| map      | fresnel | 2.00    | 1.00 ",
+		"| map      | prism   | 3.00    | 4.00 ",
+		"| map      | fnapi   | 4.00    |      ",
+		"| map      | 0.500        | 0.500           | 0.250                | 0.500                 | 0.750        | 1.25            | 0.250                 | 0.250                    |",
+		"| map      | span, s | 1.00    | 4.00  |       | 0.250           |                 |",
+		"map on fnapi: out of order",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(got)
+	}
+}
+
+func TestAReportFromABusyMachineSaysSo(t *testing.T) {
+	t.Parallel()
+	r := report{machine: machine{cores: 2, load: 15}, engines: engineOrder}
+	if got, _, _ := strings.Cut(r.markdown(), "\n"); !strings.Contains(got, "busy") {
+		t.Errorf("its heading is %q", got)
+	}
+}
