@@ -49,7 +49,7 @@ func run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer mysql.Close() //nolint:errcheck // the process ends
+	defer mysql.Close()
 	addresses := map[string]string{"kafka": kafka.ListenAddrs()[0], "mysql": addr}
 	if err := json.NewEncoder(out).Encode(addresses); err != nil {
 		return err
