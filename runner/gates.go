@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"slices"
+	"strings"
 	"sync"
 
 	"fresnel/internal/beam"
@@ -151,7 +153,20 @@ func (j *job) strategy(id beam.WindowingID) (*window.Strategy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return window.ParseStrategy(ws, wc)
+	s, err := window.ParseStrategy(ws, wc)
+	if err == nil && j.fromPython(ws.GetEnvironmentId()) {
+		s = s.OnlyNonEmptyClosing()
+	}
+	return s, err
+}
+
+// fromPython tells that a windowing strategy is the Python SDK's, which writes
+// EMIT_ALWAYS into each, means nothing by it, and expects no empty panes.
+func (j *job) fromPython(env string) bool {
+	capabilities := j.sub.Pipeline.GetComponents().GetEnvironments()[env].GetCapabilities()
+	return slices.ContainsFunc(capabilities, func(c string) bool {
+		return strings.HasPrefix(c, "beam:version:sdk_base:") && strings.Contains(c, "beam_python")
+	})
 }
 
 func (j *job) windowCoder(id beam.WindowingID) (*coder.Coder, error) {
