@@ -232,7 +232,7 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	if len(res.LateSplits) > 0 {
 		return &beam.Error{Code: beam.Unavailable, What: "the harness split the bundle too late"} // it is run again as a whole
 	}
-	residuals, err := hb.roots(res.Residuals, c.block)
+	residuals, err := hb.roots(res.Residuals, hb.residual)
 	if err != nil {
 		return err
 	}
@@ -256,6 +256,21 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 func (hb *harnessBundle) finalize(ctx context.Context) {
 	if err := hb.worker.Finalize(ctx, hb.x.instruction(hb.b)); err != nil {
 		hb.x.job.runner.cfg.Log.Warn("bundle finalization failed", "stage", hb.x.stage.where(), "error", err)
+	}
+}
+
+// residual stores what the bundle gives back at its end.
+func (hb *harnessBundle) residual(data []byte, count int, minTime beam.EventTime) engine.Block {
+	b := hb.collector.block(data, count, minTime)
+	hb.truncated(b.ID)
+	return b
+}
+
+// truncated notes that a block holds truncated restrictions, if the bundle is
+// one of a drain.
+func (hb *harnessBundle) truncated(id engine.BlockID) {
+	if t := hb.x.truncation; hb.b.Drain && t != nil {
+		t.mark(id)
 	}
 }
 

@@ -215,5 +215,6 @@ func (c *cut) slice(in input, from, to int) ([]engine.InputBlock, error) {
 func (c *cut) block(data []byte, count int, minTime beam.EventTime) engine.Block {
 	b := c.hb.x.job.block(data, count, minTime)
 	c.made = append(c.made, b.ID)
+	c.hb.truncated(b.ID)
 	return b
 }

@@ -1,9 +1,12 @@
 package runner
 
 import (
+	"sync"
+
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/runner/engine"
 	"fresnel/translate"
 )
 
@@ -15,20 +18,38 @@ import (
 type truncation struct {
 	stage      *translate.Stage
 	descriptor *fnapi.Descriptor
+
+	mu sync.Mutex
+	// blocks are those that bundles of the drain gave back: what is in them was
+	// truncated. It is gone with the job.
+	blocks map[engine.BlockID]bool
 }
 
 func (x *harnessExecutor) newTruncation(s *translate.Stage) *truncation {
 	if s == nil {
 		return nil
 	}
-	return &truncation{stage: s, descriptor: &fnapi.Descriptor{
+	return &truncation{stage: s, blocks: map[engine.BlockID]bool{}, descriptor: &fnapi.Descriptor{
 		ID: string(x.job.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor}}
 }
 
 // truncate replaces the bundle's input by its truncated restrictions, if any
-// are left. They live as long as the bundle; a split makes blocks of them.
+// are left, but for what was truncated before. They live as long as the bundle;
+// a split makes blocks of them.
 func (hb *harnessBundle) truncate() error {
-	data, err := hb.truncated()
+	var whole, kept []input
+	for _, in := range hb.inputs {
+		if hb.x.truncation.done(in.Block.ID) {
+			kept = append(kept, in)
+		} else {
+			whole = append(whole, in)
+		}
+	}
+	hb.inputs = kept
+	if len(whole) == 0 {
+		return nil
+	}
+	data, err := hb.askTruncated(whole)
 	if err != nil {
 		return err
 	}
@@ -42,19 +63,32 @@ func (hb *harnessBundle) truncate() error {
 		pos += n
 	}
 	in.Block.Hold = beam.MinEventTime
-	hb.inputs = nil
 	if in.Block.Count > 0 {
-		hb.inputs = []input{in}
+		hb.inputs = append([]input{in}, kept...)
 	}
 	return nil
 }
 
-// truncated runs the truncating stage.
-func (hb *harnessBundle) truncated() ([]byte, error) {
+// done tells whether a block holds what is left of truncated restrictions.
+func (t *truncation) done(id engine.BlockID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.blocks[id]
+}
+
+// mark notes that a block does.
+func (t *truncation) mark(id engine.BlockID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.blocks[id] = true
+}
+
+// askTruncated runs the truncating stage.
+func (hb *harnessBundle) askTruncated(inputs []input) ([]byte, error) {
 	t := hb.x.truncation
 	req := &fnapi.Bundle{ID: hb.x.instruction(hb.b) + "/truncate", Descriptor: t.descriptor, Source: t.stage.Harness.Source,
 		Sinks: t.stage.Harness.Sinks, State: truncatingState{stateOf{hb}}}
-	for _, in := range hb.inputs {
+	for _, in := range inputs {
 		req.Input = append(req.Input, in.data)
 	}
 	var out []byte

@@ -26,11 +26,12 @@ import (
 )
 
 // rig runs whole jobs: pipelines by hand, harnesses by script, connectors that
-// are made up. What a harness does for a transform is in do, by its id; other
-// stages pass on what they get.
+// are made up. What a harness does for a transform is in do, by its id.
 type rig struct {
-	t       *testing.T
-	do      map[string]do
+	t  *testing.T
+	do map[string]do
+	// rest is for other stages; they pass on what they get if it is nil.
+	rest    do
 	sources map[string]*fakeSource
 	sinks   map[string]*fakeSink
 	pool    *fnapitest.Pool
@@ -69,10 +70,20 @@ func newRig(t *testing.T, options ...fnapitest.Option) *rig {
 }
 
 func (r *rig) script(b *fnapitest.Bundle) error {
+	var f do
 	for id := range b.Descriptor.GetTransforms() {
-		if f := r.do[id]; f != nil {
-			return f(&call{Bundle: b})
+		if g := r.do[id]; g != nil {
+			if f != nil {
+				r.t.Errorf("two scripts for one stage, one of %s", id)
+			}
+			f = g
 		}
+	}
+	if f != nil {
+		return f(&call{Bundle: b})
+	}
+	if r.rest != nil {
+		return r.rest(&call{Bundle: b})
 	}
 	return fnapitest.Echo(b)
 }
@@ -359,13 +370,6 @@ func at(ts beam.EventTime, key, value string) []byte {
 	return e.pair(key, value)
 }
 
-// in60 is an encoded element in its window of a minute.
-func in60(ts beam.EventTime, key, value string) []byte {
-	w := minute(int(ts / 60_000))
-	e := item{Element: coder.Element{Timestamp: ts, WindowCount: 1, Windows: coder.AppendIntervalWindow(nil, w), Pane: noFiring}}
-	return e.pair(key, value)
-}
-
 // out sends elements to the only output.
 func (c *call) out(elements ...[]byte) error {
 	if len(elements) == 0 {
@@ -412,6 +416,8 @@ type fakeSource struct {
 	// more makes further batches of an unbounded source, after those above; nil
 	// for a source that then waits.
 	more func(split, n int) []byte
+	// mark is the watermark at a position; the position if it is nil.
+	mark func(at int) beam.EventTime
 	// fail may fail a call: "splits", "open" or "read" of a split.
 	fail func(call string, split, position int) error
 
@@ -488,6 +494,9 @@ func (r *fakeReader) Read(ctx context.Context, _ int, maxWait time.Duration) (co
 	}
 	all := s.batches[r.split]
 	b := connectors.Batch{Watermark: beam.EventTime(r.at), BacklogBytes: -1, BacklogRecords: -1, MinTimestamp: beam.MaxEventTime}
+	if s.mark != nil {
+		b.Watermark = s.mark(r.at)
+	}
 	switch {
 	case r.at < len(all):
 		b.Elements = all[r.at]
@@ -495,8 +504,11 @@ func (r *fakeReader) Read(ctx context.Context, _ int, maxWait time.Duration) (co
 	case s.bounded:
 		b.Done = true
 	case s.more != nil:
-		b.Elements = s.more(r.split, r.at)
-		r.at++
+		if b.Elements = s.more(r.split, r.at); b.Elements == nil {
+			time.Sleep(time.Millisecond) // a broker would wait for longer
+		} else {
+			r.at++
+		}
 	default:
 		select {
 		case <-time.After(maxWait):

@@ -1,0 +1,165 @@
+package runner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+func withSide(pattern string) func(*pipepb.ParDoPayload) {
+	return func(d *pipepb.ParDoPayload) {
+		d.SideInputs = map[string]*pipepb.SideInput{"side": {
+			AccessPattern:   &pipepb.FunctionSpec{Urn: "beam:side_input:" + pattern + ":v1"},
+			ViewFn:          &pipepb.FunctionSpec{Urn: "test:view"},
+			WindowMappingFn: &pipepb.FunctionSpec{Urn: "beam:window_mapping_fn:default:v1"},
+		}}
+	}
+}
+
+func iterableKey(transform string, window []byte) *fnpb.StateKey {
+	return &fnpb.StateKey{Type: &fnpb.StateKey_IterableSideInput_{IterableSideInput: &fnpb.StateKey_IterableSideInput{
+		TransformId: transform, SideInputId: "side", Window: window}}}
+}
+
+func multimapKey(transform, key string) *fnpb.StateKey {
+	return &fnpb.StateKey{Type: &fnpb.StateKey_MultimapSideInput_{MultimapSideInput: &fnpb.StateKey_MultimapSideInput{
+		TransformId: transform, SideInputId: "side", Key: coder.AppendLengthPrefixed(nil, []byte(key))}}}
+}
+
+// getAll reads all pages of some state.
+func (c *call) getAll(key *fnpb.StateKey) ([]byte, error) {
+	var all, token []byte
+	for {
+		data, next, err := c.Get(key, token)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, data...); len(next) == 0 {
+			return all, nil
+		}
+		token = next
+	}
+}
+
+// values are the values of encoded KVs of strings.
+func valuesOfPairs(data []byte) string {
+	var all []string
+	for len(data) > 0 {
+		v, n, err := pairs.Decode(data)
+		if err != nil {
+			return err.Error()
+		}
+		all = append(all, v.(coder.KV).Value.(string))
+		data = data[n:]
+	}
+	slices.Sort(all)
+	return strings.Join(all, "+")
+}
+
+// TestElementsSeeTheWholeWindowOfTheirSideInput: an element waits until the side
+// input's watermark has passed the end of the window that its own is mapped to.
+func TestElementsSeeTheWholeWindowOfTheirSideInput(t *testing.T) {
+	r := newRig(t)
+	var mu sync.Mutex
+	mark := beam.EventTime(0) // of the side input
+	sides := make(chan []byte, 10)
+	r.source("main", &fakeSource{batches: [][][]byte{{at(5, "m", "0"), at(65_000, "m", "1"), at(6, "m", "2")}}})
+	side := r.source("side", &fakeSource{batches: [][][]byte{{at(1, "s", "a")}}})
+	side.more = func(int, int) []byte {
+		select {
+		case b := <-sides:
+			return b
+		default:
+			return nil
+		}
+	}
+	side.mark = func(int) beam.EventTime {
+		mu.Lock()
+		defer mu.Unlock()
+		return mark
+	}
+	r.do["work"] = pairsIn(coder.IntervalWindow, func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("work", e.Windows))
+			if err != nil {
+				return err
+			}
+			return c.out(at(0, e.value, valuesOfPairs(data)))
+		})
+	})
+	out := r.sink("out")
+	p := newPipe().read("main", "main", "u_a:").read("side", "side", "u_s:").
+		add("w1", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+		add("w2", "beam:transform:window_into:v1", windowInto(), "in=u_s", "out=u_t:kv/minute").
+		pardo("work", withSide("iterable"), "in=u_b", "side=u_t", "out=u_c:").write("write", "out", "u_c")
+	j := r.start(p)
+	sides <- at(2, "s", "b")
+	wait(t, "all of the side input being read", func() bool { return len(sides) == 0 })
+	if got := out.got(); len(got) > 0 {
+		t.Errorf("%v was written before the window of the side input had ended", got)
+	}
+	mu.Lock()
+	mark = 60_000
+	mu.Unlock()
+	out.await(2)
+	out.want("0=a+b", "2=a+b")
+	sides <- at(61_000, "s", "c")
+	wait(t, "the rest of the side input being read", func() bool { return len(sides) == 0 })
+	mu.Lock()
+	mark = 120_000
+	mu.Unlock()
+	out.await(3)
+	out.want("0=a+b", "2=a+b", "1=c")
+	j.cancel()
+	_ = j.end()
+}
+
+// TestALargeSideInputIsReadInPages.
+func TestALargeSideInputIsReadInPages(t *testing.T) {
+	r := newRig(t)
+	elements, _ := numbers(10)
+	var large [][]byte
+	for i := range 40 {
+		large = append(large, at(0, fmt.Sprint("key", i%4), strings.Repeat(string(rune('a'+i%26)), 100_000)))
+	}
+	r.do["make"] = create(elements...)
+	r.do["makeSide"] = create(large...)
+	r.do["iterate"] = func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("iterate", nil))
+			if err != nil {
+				return err
+			}
+			return c.out(at(0, e.value, fmt.Sprint(len(valuesOfPairs(data)))))
+		})
+	}
+	r.do["look"] = func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(multimapKey("look", "key2"))
+			return firstError(err, c.out(at(0, e.key, fmt.Sprint(len(data)/100_000))))
+		})
+	}
+	out, out2 := r.sink("out"), r.sink("out2")
+	p := newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:").
+		impulse("impulse2", "i2").pardo("makeSide", nil, "in=i2", "out=s:").
+		reshuffle("spread", "in=a", "out=b:").
+		pardo("iterate", withSide("iterable"), "in=b", "side=s", "out=c:").write("write", "out", "c").
+		reshuffle("again", "in=a", "out=d:").
+		pardo("look", withSide("multimap"), "in=d", "side=s", "out=e:").write("write2", "out2", "e")
+	r.start(p).mustEnd()
+	var want, want2 []string
+	for i := range 10 {
+		want = append(want, fmt.Sprintf("%d=4000039", i))
+		want2 = append(want2, fmt.Sprintf("k%d=10", i))
+	}
+	out.want(want...)
+	out2.want(want2...)
+}

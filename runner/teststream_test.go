@@ -1,0 +1,83 @@
+package runner
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// stream is a TestStream payload of KVs of strings.
+type stream struct{ p *pipepb.TestStreamPayload }
+
+func newStream() stream { return stream{&pipepb.TestStreamPayload{CoderId: "kv"}} }
+
+func (s stream) bytes() []byte {
+	b, _ := proto.Marshal(s.p) // strings and numbers
+	return b
+}
+
+func (s stream) event(e *pipepb.TestStreamPayload_Event) stream {
+	s.p.Events = append(s.p.Events, e)
+	return s
+}
+
+func (s stream) element(ts beam.EventTime, key, value string) stream {
+	v := coder.AppendLengthPrefixed(coder.AppendLengthPrefixed(nil, []byte(key)), []byte(value))
+	return s.event(&pipepb.TestStreamPayload_Event{Event: &pipepb.TestStreamPayload_Event_ElementEvent{
+		ElementEvent: &pipepb.TestStreamPayload_Event_AddElements{Elements: []*pipepb.TestStreamPayload_TimestampedElement{
+			{EncodedElement: v, Timestamp: int64(ts)}}}}})
+}
+
+func (s stream) watermark(t beam.EventTime) stream {
+	return s.event(&pipepb.TestStreamPayload_Event{Event: &pipepb.TestStreamPayload_Event_WatermarkEvent{
+		WatermarkEvent: &pipepb.TestStreamPayload_Event_AdvanceWatermark{NewWatermark: int64(t)}}})
+}
+
+func (s stream) advance(d time.Duration) stream {
+	return s.event(&pipepb.TestStreamPayload_Event{Event: &pipepb.TestStreamPayload_Event_ProcessingTimeEvent{
+		ProcessingTimeEvent: &pipepb.TestStreamPayload_Event_AdvanceProcessingTime{AdvanceDuration: d.Milliseconds()}}})
+}
+
+// decoded is what an SDK makes of the elements of a TestStream: they come with
+// their lengths.
+func decoded(c *call) error {
+	c.in = coder.NewWindowed(coder.LengthPrefixOf(pairs), coder.GlobalWindow)
+	return c.each(func(e *item) error {
+		value, _, err := coder.DecodeLengthPrefixed(e.Value)
+		if err != nil {
+			return err
+		}
+		e.Value = value
+		return c.out(coder.AppendElement(nil, &e.Element))
+	})
+}
+
+// TestATestStreamGoesByItsOwnTime: hours of processing time take no time, and
+// what comes behind the watermark is dropped.
+func TestATestStreamGoesByItsOwnTime(t *testing.T) {
+	r := newRig(t)
+	s := newStream().element(1000, "a", "1").element(61_000, "a", "2").element(2000, "a", "3").
+		watermark(60_000).element(3000, "a", "late").advance(100*time.Hour).
+		element(62_000, "a", "4").watermark(beam.MaxEventTime)
+	r.rest = decoded
+	r.do["join"] = groupsIn(coder.IntervalWindow, mapping(func(e *item) [][]byte {
+		return [][]byte{at(e.Timestamp, e.key, fmt.Sprint(e.values))}
+	}))
+	out := r.sink("out")
+	p := newPipe().add("stream", "beam:transform:teststream:v1", s.bytes(), "out=u_a:").
+		add("window", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+		group("group", "in=u_b", "out=u_c:grouped/minute").
+		pardo("join", nil, "in=u_c", "out=u_d:").write("write", "out", "u_d")
+	began := time.Now()
+	r.start(p).mustEnd()
+	out.want("a=[1 3]", "a=[2 4]")
+	if took := time.Since(began); took > patience {
+		t.Errorf("it took %v", took)
+	}
+}
