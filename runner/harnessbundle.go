@@ -48,6 +48,8 @@ type input struct {
 	data  []byte
 	// own: it is not the engine's block any more, nor any other's.
 	own bool
+	// roots are, in place of data, what a split has left of the elements.
+	roots []engine.InputBlock
 }
 
 // newBundle prepares a bundle, in the job's loop.

@@ -52,7 +52,9 @@ func (hb *harnessBundle) settleSplit() {
 //	answer    last primary 2, first residual 4, primary p3, residual r3
 //	primary   e0 e1 e2 p3          residual   r3 e4 e5
 //
-// It waits as long as the bundle does: an answer is part of the bundle's result.
+// Elements keep their numbers over any number of splits: what is left of the
+// input always begins with e0. It waits as long as the bundle does: an answer is
+// part of the bundle's result.
 func (hb *harnessBundle) split(run fnapi.Running, fraction float64) {
 	answer, err := run.Split(hb.x.job.ctx, fnapi.SplitRequest{Source: hb.x.stage.plan.Harness.Source,
 		FractionOfRemaining: fraction, EstimatedInput: int64(hb.count())})
@@ -82,6 +84,8 @@ func (hb *harnessBundle) count() int {
 type cut struct {
 	hb   *harnessBundle
 	done engine.SplitDone
+	// kept is what the bundle reads from now on.
+	kept []input
 	// made are the blocks that are new.
 	made []engine.BlockID
 }
@@ -111,7 +115,11 @@ func (c *cut) make(s *fnapi.Split, checkpoint bool) error {
 	for i := range primary {
 		primary[i].Block.Hold = max(primary[i].Block.Hold, c.hold(end))
 	}
-	return c.shards(end, start, primary, residual, checkpoint)
+	if err := c.shards(end, start, primary, residual, checkpoint); err != nil {
+		return err
+	}
+	c.hb.inputs = c.kept
+	return nil
 }
 
 // hold is that of the block that element i is in.
@@ -138,7 +146,9 @@ func (c *cut) shards(end, start int, primary, residual []engine.InputBlock, chec
 			n += c.hb.inputs[to].Block.Count
 			to++
 		}
-		if at+n > end { // else the shard is left as it is
+		if at+n <= end { // the shard is left as it is
+			c.kept = append(c.kept, c.hb.inputs[from:to]...)
+		} else {
 			before, err := c.slices(from, to, 0, end-at)
 			if err != nil {
 				return err
@@ -147,8 +157,10 @@ func (c *cut) shards(end, start int, primary, residual []engine.InputBlock, chec
 			if err != nil {
 				return err
 			}
+			c.keep(shard, before)
 			if at <= end && end < start {
 				before, after = append(before, primary...), withRoots(residual, after, checkpoint)
+				c.keepRoots(shard, start-end, primary)
 			}
 			c.done.Primary = append(c.done.Primary, engine.ShardBlocks{Shard: shard, Blocks: before})
 			c.done.Residual = append(c.done.Residual, engine.ShardBlocks{Shard: shard, Blocks: after})
@@ -156,6 +168,23 @@ func (c *cut) shards(end, start int, primary, residual []engine.InputBlock, chec
 		from, at = to, at+n
 	}
 	return nil
+}
+
+// keep notes blocks that the bundle goes on reading.
+func (c *cut) keep(shard int, blocks []engine.InputBlock) {
+	for _, b := range blocks {
+		c.kept = append(c.kept, input{InputBlock: b, shard: shard, data: c.hb.x.job.store.Block(uint64(b.Block.ID))})
+	}
+}
+
+// keepRoots notes what stands for the elements that were cut.
+func (c *cut) keepRoots(shard, elements int, roots []engine.InputBlock) {
+	in := input{shard: shard, roots: roots}
+	in.Block.Count, in.Block.Hold = elements, beam.MaxEventTime
+	for _, r := range roots {
+		in.Block.Hold = min(in.Block.Hold, r.Block.Hold)
+	}
+	c.kept = append(c.kept, in)
 }
 
 // withRoots puts what is left of the element that was cut in its place; at a
@@ -188,6 +217,8 @@ func (c *cut) slice(in input, from, to int) ([]engine.InputBlock, error) {
 	switch {
 	case from >= to:
 		return nil, nil
+	case in.data == nil: // roots are cut no further: their own split replaces them
+		return in.roots, nil
 	case from == 0 && to == in.Block.Count && !in.own:
 		return []engine.InputBlock{in.InputBlock}, nil
 	}
