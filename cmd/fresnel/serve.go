@@ -99,7 +99,7 @@ func startServer(c serveConfig) (*server, error) {
 
 func (s *server) start(c serveConfig, lis net.Listener, dir string, log *slog.Logger) error {
 	var err error
-	if s.harnesses, err = fnapi.NewServer(fnapi.Config{Listen: net.JoinHostPort(c.host, "0"), Log: log}); err != nil {
+	if s.harnesses, err = fnapi.NewServer(fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log}); err != nil {
 		return err
 	}
 	kafka, mysql := kafka.New(log), mysql.New(log)
@@ -109,10 +109,31 @@ func (s *server) start(c serveConfig, lis net.Listener, dir string, log *slog.Lo
 	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
 	s.jobs.Register(s.grpc)
 	go func() { s.failed <- s.grpc.Serve(lis) }()
+	s.serveIPv6(c.host, lis)
 	if c.pprof != "" {
 		go func() { log.Error("profiles", "error", http.ListenAndServe(c.pprof, nil)) }()
 	}
 	return nil
+}
+
+// literal spares harnesses on this machine the look-up of its name.
+func literal(host string) string {
+	if host == "localhost" {
+		return "127.0.0.1"
+	}
+	return host
+}
+
+// serveIPv6 listens at the other loopback address too, where there is one:
+// clients that look localhost up may try it first.
+func (s *server) serveIPv6(host string, lis net.Listener) {
+	if host != "localhost" {
+		return
+	}
+	_, port, _ := net.SplitHostPort(lis.Addr().String()) // a listener's address has a port
+	if other, err := net.Listen("tcp6", net.JoinHostPort("::1", port)); err == nil {
+		go func() { _ = s.grpc.Serve(other) }() // ends with the server
+	}
 }
 
 func (s *server) close() {
