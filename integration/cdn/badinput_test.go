@@ -1,6 +1,7 @@
 package cdn_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func (s *site) badInput(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { s.refusedStatement(t, c.statement, c.says...) })
 	}
 	t.Run("function raises", s.functionRaises)
+	t.Run("client dies", s.clientDies)
 }
 
 // brokerDown: Kafka is not there when the job starts, and comes later.
@@ -98,4 +100,21 @@ func (s *site) functionRaises(t *testing.T) {
 	args := append([]string{"testdata/raises.py", "--bootstrap_servers=" + s.kafka.Addr(), "--topic=" + name(t)}, s.table(t).Options()...)
 	w := &watcher{t: t, client: s.run(t, "LOOPBACK", args...)}
 	s.fails(t, w, "Sum bundle", "LookupError: no province for", "in ip_to_province")
+}
+
+// clientDies: with it goes the environment of a LOOPBACK job, which must not
+// wait for it for ever.
+func (s *site) clientDies(t *testing.T) {
+	log := cdn.NewLog(1)
+	if err := s.topic(t, log).Write(t.Context(), 100); err != nil {
+		t.Fatal(err)
+	}
+	w := s.submit(t, "LOOPBACK", s.table(t))
+	w.awaitExact(log.Totals(), startLimit)
+	w.client.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*startLimit)
+	defer cancel()
+	if state, err := w.client.AwaitEnd(ctx); err != nil || state != jobpb.JobState_FAILED {
+		t.Errorf("the job ended as %v, %v", state, err)
+	}
 }

@@ -35,6 +35,10 @@ func (s *site) exact(t *testing.T) {
 	t.Logf("%d lines in %.1f s", lines, time.Since(start).Seconds())
 	end(t, w.client.Drain, jobpb.JobState_DRAINED)
 	w.awaitExact(log.Totals(), 0)
+	skipped := int64(lines) - log.Totals().Lines()
+	if n, err := w.client.Counter(t.Context(), "cdn", "malformed"); err != nil || n != skipped {
+		t.Errorf("the counter of malformed lines says %d, not %d: %v", n, skipped, err)
+	}
 }
 
 // changing: the table is looked at while lines arrive, and is exact soon after
@@ -68,7 +72,7 @@ func (s *site) killedWorkers(t *testing.T) {
 		t.Errorf("only %d workers were killed", n)
 	}
 	w.awaitExact(log.Totals(), time.Minute)
-	awaitOutput(t, w.client, 0, "worker")
+	awaitOutput(t, w.client, 0, "trying again")
 	end(t, w.client.Drain, jobpb.JobState_DRAINED)
 	w.awaitExact(log.Totals(), 0)
 }

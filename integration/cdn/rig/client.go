@@ -8,6 +8,7 @@ import (
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Client is the program of a pipeline, and the job that it submits.
@@ -52,6 +53,25 @@ func (c *Client) Job(ctx context.Context) (id string, state jobpb.JobState_Enum,
 		}
 	}
 	return "", 0, errNoJob
+}
+
+// Counter is the value of a counter of the user's, as far as it is committed.
+func (c *Client) Counter(ctx context.Context, namespace, name string) (int64, error) {
+	id, _, err := c.Job(ctx)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := c.server.jobs.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: id})
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range resp.GetMetrics().GetCommitted() {
+		if m.GetUrn() == "beam:metric:user:sum_int64:v1" && m.GetLabels()["NAMESPACE"] == namespace && m.GetLabels()["NAME"] == name {
+			n, _ := protowire.ConsumeVarint(m.GetPayload())
+			return int64(n), nil
+		}
+	}
+	return 0, fmt.Errorf("there is no counter %s.%s", namespace, name)
 }
 
 // Drain has the job finish what it has, and returns when it has ended.
