@@ -348,16 +348,14 @@ func (j *job) send(r report) {
 // spawn runs f in a goroutine that close waits for. A panic in it ends the job,
 // not the server (I7).
 func (j *job) spawn(f func()) {
-	j.work.Add(1)
-	go func() {
-		defer j.work.Done()
+	j.work.Go(func() {
 		defer func() {
 			if p := recover(); p != nil {
 				j.send(report{event: engine.Event{Fail: panicked(p)}})
 			}
 		}()
 		f()
-	}()
+	})
 }
 
 // guard makes a panic the error of the function that defers it.
@@ -385,12 +383,13 @@ func (j *job) splitDone(d engine.SplitDone, blocks []engine.BlockID) {
 }
 
 func (j *job) tellRetry(r engine.Retry) {
-	j.message(jobservice.Warning, fmt.Sprintf("%s failed (attempt %d), trying again: %v",
+	j.warn(fmt.Sprintf("%s failed (attempt %d), trying again: %v",
 		j.stages[r.Stage].plan.Name, r.Attempt+1, r.Err))
 }
 
-func (j *job) message(l jobservice.Level, text string) {
-	j.report.Message(l, time.Now(), text)
+// warn tells the client of something that passes, as the user would want to know.
+func (j *job) warn(text string) {
+	j.report.Message(jobservice.Warning, time.Now(), text)
 }
 
 // logged passes a harness's log line on to the client.

@@ -6,7 +6,6 @@ import (
 	"fresnel/connectors"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
-	"fresnel/jobservice"
 	"fresnel/runner/engine"
 )
 
@@ -66,7 +65,7 @@ func (x *sinkExecutor) writeEntry(e engine.Entry) error {
 			return err
 		}
 		wait := backoff(failures)
-		x.job.message(jobservice.Warning, fmt.Sprintf("%s: writing failed, trying again in %v: %v", x.stage.where(), wait, err))
+		x.job.warn(fmt.Sprintf("%s: writing failed, trying again in %v: %v", x.stage.where(), wait, err))
 		if !sleep(x.job.ctx, wait) {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 
 	"fresnel/connectors"
 	"fresnel/internal/beam"
-	"fresnel/jobservice"
 	"fresnel/runner/engine"
 )
 
@@ -106,7 +105,7 @@ func (x *sourceExecutor) failed(r *splitReader, err error, c *collector, p engin
 	}
 	wait := backoff(r.failures)
 	r.failures++
-	x.job.message(jobservice.Warning, fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), r.split.ID, wait, err))
+	x.job.warn(fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), r.split.ID, wait, err))
 	p.NotBefore = x.job.clock.now().Add(wait)
 	c.out.Sources = []engine.SourceProgress{p}
 	return nil
@@ -174,7 +173,7 @@ func (j *job) splits(src connectors.Source, name string) ([]connectors.Split, er
 			return nil, err
 		}
 		wait := backoff(failures)
-		j.message(jobservice.Warning, fmt.Sprintf("%s: the source cannot be reached, trying again in %v: %v", name, wait, err))
+		j.warn(fmt.Sprintf("%s: the source cannot be reached, trying again in %v: %v", name, wait, err))
 		if !sleep(j.ctx, wait) {
 			return nil, context.Cause(j.ctx)
 		}

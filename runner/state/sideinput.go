@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -174,7 +175,7 @@ func (s *SideInput) Apply(d *SideDelta) {
 		if w, ok := s.windows.Get(raw); ok {
 			layers = *w.layers.Load()
 		}
-		s.windows.Set(raw, newSideWindow(append(layers[:len(layers):len(layers)], add)))
+		s.windows.Set(raw, newSideWindow(append(slices.Clip(layers), add)))
 	}
 }
 
@@ -233,7 +234,7 @@ func valuesOf(layers []*layer, key string) [][]byte {
 	for _, l := range layers {
 		if e := l.keys[key]; e != nil {
 			if all == nil {
-				all = e.values[:len(e.values):len(e.values)]
+				all = slices.Clip(e.values)
 				continue
 			}
 			all = append(all, e.values...)
@@ -309,7 +310,7 @@ func pageOf(n int, token []byte, item func(int) []byte) (data, next []byte, err 
 // join appends b to a; the first of them is not copied.
 func join(a, b []byte) []byte {
 	if len(a) == 0 {
-		return b[:len(b):len(b)]
+		return slices.Clip(b)
 	}
 	return append(a, b...)
 }
