@@ -91,7 +91,7 @@ func (p *progress) print(lines int) {
 	row("exact table", "%.1f s", p.exact.Seconds())
 	row("from submission", "%.0f lines/s", float64(lines)/p.exact.Seconds())
 	row("from the first row", "%.0f lines/s", float64(lines)/(p.exact-p.first).Seconds())
-	row("states of the table seen", "%d", len(p.seen))
+	row("states of the table that were seen", "%d", len(p.seen))
 }
 
 // usage prints what the processes took.
@@ -104,7 +104,7 @@ func (b *bench) usage(client *rig.Client) error {
 	if err != nil {
 		return err
 	}
-	row("fresnel: CPU, peak RSS", "%.1f s, %d MB", cpu.Seconds(), peak>>20)
+	row("fresnel: CPU, peak RSS", "%.1f s, %d MB", (cpu - b.before).Seconds(), peak>>20)
 	if cpu, err = client.CPU(); err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ type bench struct {
 	db     *parts.MariaDB
 	table  *cdn.Table
 	server *rig.Server
+	before time.Duration // the server's CPU when the job was submitted
 }
 
 func measure(ctx context.Context, c config) error {
@@ -122,6 +123,9 @@ func (b *bench) submit(ctx context.Context, topic string) (*rig.Client, error) {
 	}
 	root, err := rig.Root()
 	if err != nil {
+		return nil, err
+	}
+	if b.before, err = b.server.CPU(); err != nil {
 		return nil, err
 	}
 	args := append([]string{filepath.Join(root, "examples", "cdn", "pipeline.py"), "--bootstrap_servers=" + b.kafka.Addr(), "--topic=" + topic}, b.table.Options()...)
