@@ -127,7 +127,7 @@ func (hb *harnessBundle) unknownState(k fnapi.StateKey) error {
 func (hb *harnessBundle) getSide(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
 	side := hb.side(k)
 	if side == nil {
-		return nil, nil, hb.unknownState(k)
+		return nil, nil, badHarness(hb.x.stage, "a bundle reads the side input %q of %q, which its stage does not have", k.Name, k.Transform)
 	}
 	switch k.Kind {
 	case fnapi.StateIterableSideInput:

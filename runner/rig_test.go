@@ -140,7 +140,17 @@ func (j *jobRun) said(l jobservice.Level) string {
 var jobs atomic.Int64
 
 // start starts a job.
-func (r *rig) start(p pipe) *jobRun {
+func (r *rig) start(p pipe) *jobRun { r.t.Helper(); return r.launch(p, (*jobRun).run) }
+
+// startWhole starts a job by Runner.Run.
+func (r *rig) startWhole(p pipe) *jobRun {
+	r.t.Helper()
+	return r.launch(p, func(j *jobRun, ctx context.Context, s *jobservice.Submission) error {
+		return r.runner.Run(ctx, s, j.drain, j)
+	})
+}
+
+func (r *rig) launch(p pipe, run func(*jobRun, context.Context, *jobservice.Submission) error) *jobRun {
 	r.t.Helper()
 	options, err := structpb.NewStruct(map[string]any{})
 	if err != nil {
@@ -161,7 +171,7 @@ func (r *rig) start(p pipe) *jobRun {
 	j := &jobRun{r: r, id: s.ID, cancel: cancel, drain: make(chan struct{}), done: make(chan struct{}), started: make(chan struct{})}
 	go pprof.Do(ctx, pprof.Labels("job", string(s.ID)), func(ctx context.Context) {
 		defer close(j.done)
-		j.err = j.run(ctx, s)
+		j.err = run(j, ctx, s)
 	})
 	r.t.Cleanup(func() {
 		cancel()
@@ -418,6 +428,8 @@ type fakeSource struct {
 	more func(split, n int) []byte
 	// mark is the watermark at a position; the position if it is nil.
 	mark func(at int) beam.EventTime
+	// blocks is called when a read begins that only ends with its context.
+	blocks func()
 	// fail may fail a call: "splits", "open" or "read" of a split.
 	fail func(call string, split, position int) error
 
@@ -492,6 +504,11 @@ func (r *fakeReader) Read(ctx context.Context, _ int, maxWait time.Duration) (co
 	if err := s.fail("read", r.split, r.at); err != nil {
 		return connectors.Batch{}, err
 	}
+	if s.blocks != nil {
+		s.blocks()
+		<-ctx.Done()
+		return connectors.Batch{}, ctx.Err()
+	}
 	all := s.batches[r.split]
 	b := connectors.Batch{Watermark: beam.EventTime(r.at), BacklogBytes: -1, BacklogRecords: -1, MinTimestamp: beam.MaxEventTime}
 	if s.mark != nil {
@@ -537,6 +554,8 @@ type fakeSink struct {
 	rows   int
 	// fail may fail a write of a shard's entry, before or after it is there.
 	before, after func(shard int, n int64, attempt int) error
+	// blocks is called when a write begins that only ends with its context.
+	blocks func()
 	// progress: it knows its last entry.
 	progress bool
 
@@ -589,8 +608,13 @@ func (w *fakeWriter) Close() error { return nil }
 
 // Write checks that an entry is written once, in order, and that another
 // attempt has the same bytes (I13).
-func (w *fakeWriter) Write(_ context.Context, n int64, elements [][]byte) error {
+func (w *fakeWriter) Write(ctx context.Context, n int64, elements [][]byte) error {
 	s := w.s
+	if s.blocks != nil {
+		s.blocks()
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	name := fmt.Sprint(w.shard, "/", n)
 	s.mu.Lock()
 	s.attempts[name]++
@@ -676,17 +700,6 @@ func (c *call) dies() error {
 	go c.Harness.Kill()
 	<-c.Harness.Done()
 	return fmt.Errorf("dead")
-}
-
-// onFirst is f for the first bundle, then g.
-func onFirst(f, g do) do {
-	var first atomic.Bool
-	return func(c *call) error {
-		if first.CompareAndSwap(false, true) {
-			return f(c)
-		}
-		return g(c)
-	}
 }
 
 // same passes elements on.

@@ -1,0 +1,260 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"fresnel/fnapi/fnapitest"
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+)
+
+// TestADrainFinishesWhatWasRead: sources stop, and all that they have emitted
+// arrives, once.
+func TestADrainFinishesWhatWasRead(t *testing.T) {
+	r := newRig(t)
+	in := r.source("in", &fakeSource{batches: [][][]byte{nil, nil, nil},
+		more: func(split, n int) []byte { return at(beam.EventTime(n), fmt.Sprint("s", split), fmt.Sprint(n)) }})
+	r.do["join"] = groupsIn(coder.GlobalWindow, mapping(func(e *item) [][]byte {
+		return [][]byte{e.pair(e.key, fmt.Sprint(len(e.values)))}
+	}))
+	out, all := r.sink("out"), r.sink("all")
+	p := newPipe().read("read", "in", "u_a:").write("all", "all", "u_a").
+		group("group", "in=u_a", "out=u_b:grouped").pardo("join", nil, "in=u_b", "out=u_c:").write("write", "out", "u_c")
+	j := r.start(p)
+	all.await(200)
+	close(j.drain)
+	j.mustEnd()
+	var want []string
+	got := all.got()
+	for split := range 3 {
+		n := 0
+		for _, s := range got {
+			if strings.HasPrefix(s, fmt.Sprintf("s%d=", split)) {
+				n++
+			}
+		}
+		for i := range n {
+			if !slices.Contains(got, fmt.Sprintf("s%d=%d", split, i)) {
+				t.Errorf("element %d of split %d is missing", i, split)
+			}
+		}
+		want = append(want, fmt.Sprintf("s%d=%d", split, n))
+		if in.told[fmt.Sprint(split)] != n {
+			t.Errorf("the source was told position %d of split %d, want %d", in.told[fmt.Sprint(split)], split, n)
+		}
+	}
+	out.want(want...)
+}
+
+// TestAJobCanBeCancelledAtAnyMoment: it ends, and nothing of it is left.
+func TestAJobCanBeCancelledAtAnyMoment(t *testing.T) {
+	r := newRig(t)
+	r.options["experiments"] = []any{"sdk_workers=2"}
+	var moments atomic.Pointer[chan struct{}]
+	tell := func() {
+		select {
+		case *moments.Load() <- struct{}{}:
+		default:
+		}
+	}
+	r.source("in", &fakeSource{batches: [][][]byte{nil, nil},
+		more: func(_, n int) []byte {
+			tell()
+			return slices.Concat(at(beam.EventTime(n), "a", fmt.Sprint(n)), at(beam.EventTime(n), "b", fmt.Sprint(n)))
+		}})
+	r.do["work"] = func(c *call) error {
+		tell()
+		err := c.events(coder.GlobalWindow, func(e *item) error {
+			return firstError(c.Append(bagKey(str(e.key), nil), str(e.value)), c.out(e.Raw))
+		}, func(string, *coder.Timer) error { return nil })
+		tell()
+		return err
+	}
+	r.rest = func(c *call) error {
+		tell()
+		return fnapitest.Echo(c.Bundle)
+	}
+	p := func() pipe {
+		return newPipe().read("read", "in", "u_a:").pardo("work", stateful("timer"), "in=u_a", "out=u_b:").
+			reshuffle("spread", "in=u_b", "out=u_d:").pardo("next", nil, "in=u_d", "out=u_c:").write("write", "out", "u_c")
+	}
+	for moment := range 40 {
+		r.sink("out")
+		next := make(chan struct{}, 100)
+		moments.Store(&next)
+		j := r.start(p())
+		for range moment {
+			await(t, next, "moment")
+		}
+		if moment == 10 && goroutinesOf(j.id) == "" {
+			t.Error("the job's goroutines do not show")
+		}
+		j.cancel()
+		if err := j.end(); !errors.Is(err, context.Canceled) {
+			t.Fatalf("moment %d: the job ended with %v", moment, err)
+		}
+		if n := j.job.store.BlockBytes(); n != 0 {
+			t.Errorf("%d bytes of blocks after the end", n)
+		}
+	}
+}
+
+// TestNothingHoldsUpACancel: harnesses that do not answer, brokers and databases
+// that do not either.
+func TestNothingHoldsUpACancel(t *testing.T) {
+	for name, prepare := range map[string]func(r *rig, reached func()) pipe{
+		"harness": func(r *rig, reached func()) pipe {
+			r.do["make"] = func(c *call) error { reached(); return fnapitest.Hang(c.Bundle) }
+			return simple()
+		},
+		"state": func(r *rig, reached func()) pipe {
+			elements, _ := numbers(5)
+			r.do["make"] = create(elements...)
+			r.do["work"] = func(c *call) error {
+				if _, err := c.bag(str("k0"), nil); err != nil {
+					_ = err // of a key that may be in another bundle
+				}
+				reached()
+				return fnapitest.Hang(c.Bundle)
+			}
+			return newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:").
+				pardo("work", stateful("timer"), "in=a", "out=b:").write("write", "out", "b")
+		},
+		"source": func(r *rig, reached func()) pipe {
+			r.source("in", &fakeSource{batches: [][][]byte{nil}, blocks: reached})
+			return endless()
+		},
+		"unreachable source": func(r *rig, reached func()) pipe {
+			r.source("in", &fakeSource{batches: [][][]byte{nil}, fail: func(call string, _, _ int) error {
+				reached()
+				return &beam.Error{Code: beam.Unavailable, What: "no broker"}
+			}})
+			return endless()
+		},
+		"sink": func(r *rig, reached func()) pipe {
+			elements, _ := numbers(5)
+			r.do["make"] = create(elements...)
+			r.sinks["out"].blocks = reached
+			return simple()
+		},
+		"unreachable sink": func(r *rig, reached func()) pipe {
+			elements, _ := numbers(5)
+			r.do["make"] = create(elements...)
+			r.sinks["out"].before = func(int, int64, int) error {
+				reached()
+				return &beam.Error{Code: beam.Unavailable, What: "no database"}
+			}
+			return simple()
+		},
+		"pool": func(r *rig, reached func()) pipe {
+			r.pool.Pretend()
+			time.AfterFunc(10*time.Millisecond, reached)
+			return simple()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.sink("out")
+			there := make(chan struct{}, 1000)
+			j := r.start(prepare(r, func() { there <- struct{}{} }))
+			await(t, there, "moment")
+			j.cancel()
+			if err := j.end(); !errors.Is(err, context.Canceled) {
+				t.Errorf("the job ended with %v", err)
+			}
+		})
+	}
+}
+
+// TestBundlesAreFinalizedOnceTheyAreCommitted, and only those.
+func TestBundlesAreFinalizedOnceTheyAreCommitted(t *testing.T) {
+	r := newRig(t)
+	elements, want := numbers(100)
+	r.do["make"] = create(elements...)
+	var tries, dead atomic.Int32
+	var died atomic.Value
+	r.do["work"] = func(c *call) error {
+		c.Response.RequiresFinalization = true
+		if tries.Add(1) == 2 {
+			died.Store(c.ID)
+			dead.Add(1)
+			return c.dies()
+		}
+		return same(c)
+	}
+	out := r.sink("out")
+	r.start(simple()).mustEnd()
+	out.want(want...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := slices.Clone(r.finalized)
+	slices.Sort(all)
+	// The bundles beside the dead one died with it.
+	if n := len(slices.Compact(all)); n != len(r.finalized) || n < int(tries.Load()-2*dead.Load()) || slices.Contains(all, died.Load().(string)) {
+		t.Errorf("finalized %v of %d bundles of which %v died", r.finalized, tries.Load(), died.Load())
+	}
+}
+
+// TestMetricsAreThereAfterTheEnd: of jobs that are done, and of those that are
+// not: what committed bundles have counted, by the user's names.
+func TestMetricsAreThereAfterTheEnd(t *testing.T) {
+	for _, how := range []string{"done", "failed", "cancelled"} {
+		t.Run(how, func(t *testing.T) {
+			r := newRig(t, fnapitest.Infos(map[string]*pipepb.MonitoringInfo{
+				"x": {Urn: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
+					Labels: map[string]string{"PTRANSFORM": "work", "NAMESPACE": "n", "NAME": "seen"}}}))
+			elements, want := numbers(50)
+			r.do["make"] = create(elements...)
+			r.do["work"] = func(c *call) error {
+				n := int64(0)
+				err := c.each(func(e *item) error { n++; return c.out(e.Raw) })
+				c.Response.MonitoringData = map[string][]byte{"x": coder.AppendVarInt(nil, n)}
+				return err
+			}
+			r.sink("out")
+			last := make(chan struct{}, 100)
+			r.do["after"] = func(c *call) error {
+				if how == "failed" {
+					return errors.New("no")
+				}
+				if how == "cancelled" {
+					last <- struct{}{}
+					return fnapitest.Hang(c.Bundle)
+				}
+				return joined(c)
+			}
+			p := simple()
+			if how != "done" {
+				p = newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:").
+					reshuffle("spread", "in=a", "out=b:").pardo("work", nil, "in=b", "out=c:").
+					group("group", "in=c", "out=d:grouped").pardo("after", nil, "in=d", "out=e:").write("write", "out", "e")
+				r.do["after"] = groupsIn(coder.GlobalWindow, r.do["after"])
+			}
+			j := r.start(p)
+			if how == "cancelled" {
+				await(t, last, "last bundle")
+				j.cancel()
+			}
+			err := j.end()
+			if (err == nil) != (how == "done") {
+				t.Fatal(err)
+			}
+			_, committed := j.metrics()
+			if len(committed) != 1 || committed[0].GetLabels()["PTRANSFORM"] != "Work" {
+				t.Fatalf("metrics %v", committed)
+			}
+			if n, _, _ := coder.DecodeVarInt(committed[0].GetPayload()); n != int64(len(want)) {
+				t.Errorf("%d elements were counted, want %d", n, len(want))
+			}
+		})
+	}
+}
