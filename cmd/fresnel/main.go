@@ -37,6 +37,7 @@ func commands() []command {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	passProxies()
 	err := dispatch(ctx, os.Args[1:])
 	var code exitCode
 	switch {

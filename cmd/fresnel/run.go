@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -116,20 +115,13 @@ func (p *client) options() []string {
 	return add
 }
 
-// environ leads the client's external transforms here, past any proxy: Python's
-// gRPC would ask one for localhost too.
+// environ leads the client's external transforms here.
 func (p *client) environ(hook string) []string {
 	return []string{
 		"BEAM_SERVICE_OVERRIDES=" + overrides(p.endpoint),
 		"FRESNEL_ENDPOINT=" + p.endpoint,
 		"PYTHONPATH=" + joined(string(os.PathListSeparator), hook, os.Getenv("PYTHONPATH")),
-		"no_proxy=" + joined(",", cmp.Or(os.Getenv("no_proxy"), os.Getenv("NO_PROXY")), "localhost", "127.0.0.1"),
 	}
-}
-
-// joined joins what is not empty.
-func joined(separator string, parts ...string) string {
-	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), separator)
 }
 
 // overriddenTargets are the Java expansion services that the job endpoint stands

@@ -27,6 +27,14 @@ func (s *site) fresnelRun(t *testing.T) {
 			}
 		})
 	}
+	t.Run("process", func(t *testing.T) {
+		table := s.table(t)
+		url := strings.ReplaceAll(s.db.JDBCURL(), "/"+parts.MariaDBDatabase, "/"+name(t))
+		s.bareRun(t, nil, "testdata/jdbc.py", url, parts.MariaDBUser, parts.MariaDBPassword, "--environment_type=PROCESS", `--environment_config={"command": "fresnel boot"}`)
+		if n, err := table.Lines(t.Context()); err != nil || n != 3 {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
 	t.Run("another sitecustomize", func(t *testing.T) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "sitecustomize.py"), []byte("print('customized')"), 0o644); err != nil {
