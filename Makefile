@@ -55,7 +55,7 @@ lint: $(golangci) ## gofmt, go vet and golangci-lint, on every module
 .PHONY: unit
 unit: parts $(venv) ## unit tests, with the race detector; some run on real parts
 	@$(need) 'command -v gcc' gcc libc6-dev
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v '^fresnel/integration')
+	CGO_ENABLED=1 $(GO) test -race -timeout 25m $$($(GO) list ./... | grep -v '^fresnel/integration')
 
 .PHONY: fuzz
 fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests run

@@ -79,7 +79,9 @@ func (k *Kafka) CreateTopic(t testing.TB, topic string, partitions int) {
 
 // MakeTopic is CreateTopic outside a test. A topic that exists is left as it is.
 func (k *Kafka) MakeTopic(ctx context.Context, topic string, partitions int) error {
-	resp, err := k.client().CreateTopics(ctx, &kafka.CreateTopicsRequest{
+	client, end := k.client()
+	defer end()
+	resp, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{
 		Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}},
 	})
 	if err == nil {
@@ -88,14 +90,14 @@ func (k *Kafka) MakeTopic(ctx context.Context, topic string, partitions int) err
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %s: %w", topic, err)
 	}
-	return k.awaitLeaders(ctx, topic)
+	return awaitLeaders(ctx, client, topic)
 }
 
 // awaitLeaders returns when every partition of the topic has a leader in the broker's own metadata, which
 // trails the answer to CreateTopics.
-func (k *Kafka) awaitLeaders(ctx context.Context, topic string) error {
+func awaitLeaders(ctx context.Context, client *kafka.Client, topic string) error {
 	for {
-		resp, err := k.client().Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		resp, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 		if err == nil && hasLeaders(resp, topic) {
 			return nil
 		}
@@ -127,7 +129,8 @@ func hasLeaders(resp *kafka.MetadataResponse, topic string) bool {
 func (k *Kafka) answers() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	client := k.client()
+	client, end := k.client()
+	defer end()
 	for _, kind := range []kafka.CoordinatorKeyType{kafka.CoordinatorKeyTypeConsumer, kafka.CoordinatorKeyTypeTransaction} {
 		resp, err := client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: "parts", KeyType: kind})
 		if err != nil {
@@ -140,13 +143,12 @@ func (k *Kafka) answers() error {
 	return nil
 }
 
-// client has a transport of its own, since a pooled connection would not notice a restart.
-func (k *Kafka) client() *kafka.Client {
-	return &kafka.Client{
-		Addr:      kafka.TCP(k.addr),
-		Timeout:   10 * time.Second,
-		Transport: &kafka.Transport{MetadataTTL: time.Second, IdleTimeout: time.Second},
-	}
+// client has a transport of its own, since a pooled connection would not notice a restart; end stops it from
+// asking for metadata for ever.
+func (k *Kafka) client() (client *kafka.Client, end func()) {
+	transport := &kafka.Transport{MetadataTTL: 100 * time.Millisecond, IdleTimeout: time.Second}
+	client = &kafka.Client{Addr: kafka.TCP(k.addr), Timeout: 10 * time.Second, Transport: transport}
+	return client, transport.CloseIdleConnections
 }
 
 const clusterID = "ZnJlc25lbC1wYXJ0cy1rYQ" // 16 bytes in base64, the same for every cluster: they never meet
@@ -172,7 +174,7 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=3000
+broker.session.timeout.ms=6000
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=2
