@@ -106,11 +106,20 @@ type report struct {
 	blocks []engine.BlockID
 }
 
-// run is the job's loop.
+// run runs the job. Whatever fails once it is cancelled fails for that.
 func (j *job) run(drain <-chan struct{}) error {
-	if err := j.startPools(); err != nil {
-		return err
+	err := j.startPools()
+	if err == nil {
+		err = j.loop(drain)
 	}
+	if err != nil && j.ctx.Err() != nil {
+		return j.ctx.Err()
+	}
+	return err
+}
+
+// loop owns the engine.
+func (j *job) loop(drain <-chan struct{}) error {
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	ready := j.step(engine.Event{})
