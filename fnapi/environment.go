@@ -54,6 +54,10 @@ func (s *Server) newLauncher(ctx context.Context, env *Environment) (launcher, e
 		return s.newProcess(env.Env.GetPayload())
 	case urnDocker:
 		return s.newDocker(ctx, env)
+	case urnEmbedded, urnEmbeddedGRPC:
+		return s.newEmbedded(), nil
+	case urnSubprocess:
+		return newSubprocess(env.Env)
 	}
 	return nil, &beam.Error{
 		Code: beam.Unsupported, Where: "environment " + string(env.ID),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,8 +44,21 @@ func containerFlags(args []string) (id, control, provision string) {
 	return id, control, provision
 }
 
+// harnessVariables are what a harness without flags is told.
+func harnessVariables() (id, control string) {
+	endpoint := strings.TrimPrefix(os.Getenv("CONTROL_API_SERVICE_DESCRIPTOR"), "url: ")
+	control, err := strconv.Unquote(endpoint)
+	if err != nil {
+		fmt.Println("no endpoint:", endpoint, "with options", os.Getenv("PIPELINE_OPTIONS"))
+	}
+	return os.Getenv("WORKER_ID"), control
+}
+
 func harnessMain(name string, args []string) {
 	id, control, _ := containerFlags(args)
+	if id == "" {
+		id, control = harnessVariables()
+	}
 	script := fnapitest.Echo
 	switch name {
 	case "crash":
