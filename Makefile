@@ -63,7 +63,8 @@ fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests ru
 
 .PHONY: integration
 integration: build modules parts $(venv) ## whole-system tests: conformance, real Kafka, real MariaDB, crashes
-	$(GO) test -count 1 -timeout 45m -p 1 ./integration/...
+	$(GO) test -count 1 -timeout 45m -v ./integration/conformance # -v shows the counts of Beam's suites
+	$(GO) test -count 1 -timeout 45m -p 1 $$($(GO) list ./integration/... | grep -v /conformance)
 	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test -count 1 ./...); done
 
 .PHONY: bench
