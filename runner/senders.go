@@ -25,7 +25,10 @@ func (s *wholeSender) send(data []byte, r run) {
 }
 
 // spreadSender deals runs to one shard after the other. They are short at
-// first, so that few elements that take long are dealt out too.
+// first, so that few elements that take long are dealt out too. But the very
+// first are one run, no more than a stage's first bundle would take: a handful of
+// elements, of which there is one in most small jobs, is one bundle instead of
+// four, and is split if it takes long.
 type spreadSender struct {
 	c     *collector
 	edge  *edge
@@ -34,6 +37,7 @@ type spreadSender struct {
 }
 
 const (
+	spreadFirst = 16
 	spreadCount = 1024
 	spreadBytes = 128 << 10
 )
@@ -43,6 +47,9 @@ func (s *spreadSender) element(data []byte, end int, el *coder.Element) {
 	s.run.count++
 	s.run.least = min(s.run.least, el.Timestamp)
 	most := min(1+s.dealt/(4*s.edge.shards), spreadCount)
+	if s.dealt == 0 {
+		most = spreadFirst
+	}
 	if s.run.count >= most || s.run.size() >= spreadBytes {
 		s.deal(data)
 	}
