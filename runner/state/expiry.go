@@ -16,8 +16,8 @@ type Declared struct{ States, Timers []Name }
 // Keep notes that there is something of a user key in a window, which expires
 // when the watermark is above the time until.
 func (s *Shard) Keep(window, user []byte, until beam.EventTime) {
-	b := appendString([]byte(s.timeKey('G', until)), string(window))
-	s.txn.Put(string(appendString(b, string(user))), nil)
+	b := appendBytes([]byte(s.timeKey('G', until)), window)
+	s.txn.Put(string(appendBytes(b, user)), nil)
 }
 
 // Expire forgets the state and the timers of what has expired at watermark wm,
@@ -28,6 +28,7 @@ func (s *Shard) Expire(wm beam.EventTime, d Declared, limit int) {
 	if wm >= beam.MaxEventTime {
 		return
 	}
+	s.Flush()
 	if t, ok := s.first('E'); ok && t <= wm {
 		return
 	}
@@ -56,7 +57,7 @@ func (s *Shard) forget(window, user []byte, d Declared) {
 		id := TimerID{Transform: n.Transform, Family: n.Name, Window: window, User: user, ProcessingTime: n.ProcessingTime}
 		for _, tag := range s.tags(id) {
 			id.Tag = tag
-			s.ClearTimer(id)
+			s.remove(string(id.encode(nil)), id.ProcessingTime)
 		}
 	}
 }
@@ -64,7 +65,7 @@ func (s *Shard) forget(window, user []byte, d Declared) {
 // tags are those of the timers that are set of a family, key and window.
 func (s *Shard) tags(t TimerID) []string {
 	var tags []string
-	from := s.prefix + "T" + t.anyTag()
+	from := s.prefix + "T" + string(t.anyTag(nil))
 	s.txn.Ascend(from, after(from), func(k string, _ []byte) bool {
 		tag, _ := cutString(k[len(from):])
 		tags = append(tags, tag)

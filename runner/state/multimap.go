@@ -53,5 +53,5 @@ func (s *Shard) ClearMultimapKeys(k Key) {
 }
 
 func (s *Shard) mapCell(k Key) string {
-	return string(appendString(s.cell('M', k), string(k.Map)))
+	return string(appendBytes(s.cell('M', k), k.Map))
 }

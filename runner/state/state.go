@@ -5,7 +5,8 @@
 // scanned over all keys.
 //
 // A bundle works on a Shard: reads see the bundle's own writes, and the writes
-// become part of the bundle's commit (I1). It knows no transport.
+// become part of the bundle's commit (I1), timers once Flush was called. It
+// knows no transport.
 //
 // The entries of a shard, after its prefix (stage and shard, 2 bytes each):
 //
@@ -42,6 +43,9 @@ type Shard struct {
 	prefix string
 	// seq orders what this bundle appends after everything before it.
 	seq uint64
+	// pending are timers that were set or cleared, by their encoded ids.
+	pending map[string]*pendingTimer
+	scratch []byte
 }
 
 // NewShard returns the view of a shard within a bundle's transaction. Order is
@@ -65,11 +69,17 @@ func (s *Shard) nextSeq() []byte {
 
 // cell begins the key of a cell's entries.
 func (s *Shard) cell(kind byte, k Key) []byte {
-	b := append([]byte(s.prefix), kind)
+	b := make([]byte, 0, len(s.prefix)+len(k.Transform)+len(k.Name)+len(k.Window)+len(k.User)+24)
+	b = append(append(b, s.prefix...), kind)
 	b = appendString(b, string(k.Transform))
 	b = appendString(b, k.Name)
-	b = appendString(b, string(k.Window))
-	return appendString(b, string(k.User))
+	b = appendBytes(b, k.Window)
+	return appendBytes(b, k.User)
+}
+
+func appendBytes(b, s []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
 }
 
 func appendString(b []byte, s string) []byte {

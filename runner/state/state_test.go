@@ -36,6 +36,7 @@ func (d *desk) begin() {
 // commit commits the bundle and begins the next.
 func (d *desk) commit() {
 	d.t.Helper()
+	d.Flush()
 	var b store.Batch
 	d.txn.AppendTo(&b)
 	if err := d.store.Apply(&b); err != nil {

@@ -27,40 +27,80 @@ type Timer struct {
 	Pane []byte
 }
 
-// SetTimer sets or replaces a timer.
-func (s *Shard) SetTimer(t Timer) {
-	s.ClearTimer(t.TimerID)
-	id := t.TimerID.encode()
+// SetTimer sets or replaces a timer. What is set and cleared takes effect with
+// the next call of Flush or of a method that reads timers: user code sets a
+// timer again with each element of a key. The timer's slices are kept until then.
+func (s *Shard) SetTimer(t Timer) { s.later(t, false) }
+
+// ClearTimer removes a timer, if it is set.
+func (s *Shard) ClearTimer(t TimerID) { s.later(Timer{TimerID: t}, true) }
+
+// pendingTimer is the last that was said of a timer.
+type pendingTimer struct {
+	Timer
+	clear bool
+}
+
+func (s *Shard) later(t Timer, clear bool) {
+	s.scratch = t.TimerID.encode(s.scratch[:0])
+	if p := s.pending[string(s.scratch)]; p != nil {
+		*p = pendingTimer{t, clear}
+		return
+	}
+	if s.pending == nil {
+		s.pending = map[string]*pendingTimer{}
+	}
+	s.pending[string(s.scratch)] = &pendingTimer{t, clear}
+}
+
+// Flush makes what was set and cleared take effect.
+func (s *Shard) Flush() {
+	for id, p := range s.pending {
+		s.remove(id, p.ProcessingTime)
+		if !p.clear {
+			s.put(id, &p.Timer)
+		}
+	}
+	clear(s.pending)
+}
+
+func (s *Shard) put(id string, t *Timer) {
 	s.txn.Put(s.prefix+"T"+id, encodeTimer(t))
-	s.txn.Put(s.dueKey(t.TimerID, t.Fire, id), nil)
+	s.txn.Put(s.dueKey(t.ProcessingTime, t.Fire)+id, nil)
 	if t.Hold < beam.MaxEventTime {
 		s.txn.Put(s.timeKey('H', t.Hold)+id, nil)
 	}
 }
 
-// SetFirst sets a timer unless it is set already.
-func (s *Shard) SetFirst(t Timer) {
-	if _, set := s.txn.Get(s.prefix + "T" + t.TimerID.encode()); !set {
-		s.SetTimer(t)
-	}
-}
-
-// ClearTimer removes a timer, if it is set.
-func (s *Shard) ClearTimer(t TimerID) {
-	id := t.encode()
+func (s *Shard) remove(id string, processing bool) {
 	old, ok := s.txn.Get(s.prefix + "T" + id)
 	if !ok {
 		return
 	}
 	fire, hold, _ := decodeTimer(old)
 	s.txn.Delete(s.prefix + "T" + id)
-	s.txn.Delete(s.dueKey(t, fire, id))
-	s.txn.Delete(s.timeKey('H', hold) + id)
+	s.txn.Delete(s.dueKey(processing, fire) + id)
+	if hold < beam.MaxEventTime {
+		s.txn.Delete(s.timeKey('H', hold) + id)
+	}
+}
+
+// SetFirst sets a timer unless it is set already.
+func (s *Shard) SetFirst(t Timer) {
+	s.scratch = t.TimerID.encode(s.scratch[:0])
+	_, set := s.txn.Get(s.prefix + "T" + string(s.scratch))
+	if p := s.pending[string(s.scratch)]; p != nil {
+		set = !p.clear
+	}
+	if !set {
+		s.SetTimer(t)
+	}
 }
 
 // TakeDue removes and returns the timers due at watermark wm or at processing
 // time now, in the order of their times; at most limit of them.
 func (s *Shard) TakeDue(event bool, wm beam.EventTime, processing bool, now time.Time, limit int) []Timer {
+	s.Flush()
 	var due []Timer
 	if event {
 		due = s.collect('E', wm, due, limit)
@@ -68,8 +108,8 @@ func (s *Shard) TakeDue(event bool, wm beam.EventTime, processing bool, now time
 	if processing && len(due) < limit {
 		due = s.collect('P', beam.FromTime(now), due, limit)
 	}
-	for _, t := range due {
-		s.ClearTimer(t.TimerID)
+	for i := range due {
+		s.remove(string(due[i].encode(nil)), due[i].ProcessingTime)
 	}
 	return due
 }
@@ -91,6 +131,7 @@ func (s *Shard) collect(domain byte, upTo beam.EventTime, due []Timer, limit int
 // beam.MaxEventTime+1, the zero time and beam.MaxEventTime where there is none.
 // What expires is due one after its time; nothing does at the end of time.
 func (s *Shard) Times(wm beam.EventTime) (nextEvent beam.EventTime, nextProcessing time.Time, hold beam.EventTime) {
+	s.Flush()
 	nextEvent, hold = beam.MaxEventTime+1, beam.MaxEventTime
 	if t, ok := s.first('E'); ok {
 		nextEvent = t
@@ -121,27 +162,25 @@ func timeOf(rest string) beam.EventTime {
 	return beam.EventTime(binary.BigEndian.Uint64([]byte(rest[:8])) ^ 1<<63)
 }
 
-func (s *Shard) dueKey(t TimerID, fire beam.EventTime, id string) string {
-	if t.ProcessingTime {
-		return s.timeKey('P', fire) + id
+func (s *Shard) dueKey(processing bool, fire beam.EventTime) string {
+	if processing {
+		return s.timeKey('P', fire)
 	}
-	return s.timeKey('E', fire) + id
+	return s.timeKey('E', fire)
 }
 
 func (s *Shard) timeKey(kind byte, t beam.EventTime) string {
 	return string(binary.BigEndian.AppendUint64(append([]byte(s.prefix), kind), flip(int64(t))))
 }
 
-func (t TimerID) encode() string {
-	return string(appendString([]byte(t.anyTag()), t.Tag))
-}
+func (t TimerID) encode(b []byte) []byte { return appendString(t.anyTag(b), t.Tag) }
 
 // anyTag begins the encodings of all timers that differ by the tag.
-func (t TimerID) anyTag() string {
-	b := appendString(nil, string(t.Transform))
+func (t TimerID) anyTag(b []byte) []byte {
+	b = appendString(b, string(t.Transform))
 	b = appendString(b, t.Family)
-	b = appendString(b, string(t.User))
-	return string(appendString(b, string(t.Window)))
+	b = appendBytes(b, t.User)
+	return appendBytes(b, t.Window)
 }
 
 // timerOf is the inverse of encode and encodeTimer; both are our own bytes.
@@ -156,7 +195,7 @@ func timerOf(id string, processing bool, v []byte) Timer {
 	return t
 }
 
-func encodeTimer(t Timer) []byte {
+func encodeTimer(t *Timer) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(t.Fire))
 	b = binary.BigEndian.AppendUint64(b, uint64(t.Hold))
 	return append(b, t.Pane...)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fresnel/internal/beam"
+	"fresnel/runner/store"
 )
 
 var epoch = time.UnixMilli(0)
@@ -101,6 +102,12 @@ func TestATimerThatIsSetIsNotSetFirst(t *testing.T) {
 	d.want("due", d.due(100), "f/a@10")
 	d.SetFirst(timer("f", "a", 20))
 	d.want("due", d.due(100), "f/a@20")
+	d.SetTimer(timer("f", "a", 30))
+	d.commit()
+	d.SetFirst(timer("f", "a", 40))
+	d.ClearTimer(timer("f", "a", 0).TimerID)
+	d.SetFirst(timer("f", "a", 50))
+	d.want("due", d.due(100), "f/a@50")
 }
 
 func TestAHoldIsTheLeastOfAllTimers(t *testing.T) {
@@ -231,3 +238,23 @@ func TestExpiryIsBounded(t *testing.T) {
 	d.Expire(50, declared, 7)
 	d.wantTimes(50, never, 0, beam.MaxEventTime)
 }
+
+// BenchmarkSetTimer sets the timers of 100 keys, a hundred times each.
+func BenchmarkSetTimer(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		m := store.NewMemory()
+		s := NewShard(store.NewTxn(m.Snapshot()), 0, 0, 1)
+		for i := range 10_000 {
+			s.SetTimer(timer("f", keys[i%100], beam.EventTime(i)))
+		}
+		s.Flush()
+	}
+}
+
+var keys = func() (all [100]string) {
+	for i := range all {
+		all[i] = fmt.Sprint("key", i)
+	}
+	return all
+}()
