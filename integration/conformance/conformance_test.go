@@ -32,9 +32,9 @@ func TestPortableRunnerSuite(t *testing.T) {
 		{name: "PortableRunnerTest"},
 		{name: "PortableRunnerTestWithLoopback"},
 		{name: "PortableRunnerTestWithExternalEnv"},
-		{name: "PortableRunnerTestWithSubprocesses"},
-		{name: "PortableRunnerTestWithSubprocessesAndMultiWorkers"},
-		{name: "PortableRunnerOptimizedWithoutFusion"},
+		{name: "PortableRunnerTestWithSubprocesses", slow: true},
+		{name: "PortableRunnerTestWithSubprocessesAndMultiWorkers", slow: true},
+		{name: "PortableRunnerOptimizedWithoutFusion", slow: true},
 		{name: "PortableRunnerTestWithDocker", slow: true},
 		{name: "PortableRunnerTestWithWorkerPool", slow: true}, // new processes for every pipeline
 	} {
@@ -48,6 +48,7 @@ func TestPortableRunnerSuite(t *testing.T) {
 }
 
 func TestPipelineSuites(t *testing.T) {
+	onlyIfAll(t)
 	endpoint := serve(t, buildFresnel(t))
 	for _, module := range []string{
 		"transforms.ptransform_test", "transforms.sideinputs_test", "transforms.combiners_test", "transforms.create_test",
