@@ -127,12 +127,11 @@ func TestI11_StateIsRightWithCachesOn(t *testing.T) {
 	var bundles, hits atomic.Int32
 	r.do["work"] = func(c *call) error {
 		n := bundles.Add(1)
-		token := ""
-		if tokens := c.Request.GetCacheTokens(); len(tokens) != 1 || tokens[0].GetUserState() == nil {
+		tokens := c.Request.GetCacheTokens()
+		if len(tokens) != 1 || tokens[0].GetUserState() == nil {
 			return fmt.Errorf("tokens %v", tokens)
-		} else {
-			token = string(tokens[0].GetToken())
 		}
+		token := string(tokens[0].GetToken())
 		err := c.events(coder.GlobalWindow, func(e *item) error {
 			name := c.Harness.ID + token + e.key
 			mu.Lock()

@@ -41,16 +41,16 @@ type pendingTimer struct {
 	clear bool
 }
 
-func (s *Shard) later(t Timer, clear bool) {
+func (s *Shard) later(t Timer, cleared bool) {
 	s.scratch = t.TimerID.encode(s.scratch[:0])
 	if p := s.pending[string(s.scratch)]; p != nil {
-		*p = pendingTimer{t, clear}
+		*p = pendingTimer{t, cleared}
 		return
 	}
 	if s.pending == nil {
 		s.pending = map[string]*pendingTimer{}
 	}
-	s.pending[string(s.scratch)] = &pendingTimer{t, clear}
+	s.pending[string(s.scratch)] = &pendingTimer{t, cleared}
 }
 
 // Flush makes what was set and cleared take effect.
