@@ -15,8 +15,8 @@ const (
 const compactedInput = 1
 
 // groupExecutor runs a GroupByKey in Go. A shard's grouping is used by one
-// bundle at a time (I4). It changes within a bundle: a grouping fails only on
-// bytes that do not decode, and then the job does.
+// bundle at a time (I4). It changes within a bundle: where it fails, on bytes
+// that do not decode or in a window function of the user's, the job does.
 type groupExecutor struct {
 	native
 	shards []*window.Shard
@@ -40,7 +40,7 @@ func (j *job) newGroup(s *stage) (executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &groupExecutor{native: native{job: j, stage: s}}
+	x := &groupExecutor{native: native{job: j, stage: s, once: true}}
 	for range s.spec.Shards {
 		x.shards = append(x.shards, grouping.NewShard())
 	}

@@ -102,7 +102,7 @@ func (hb *harnessBundle) work() error {
 		return err
 	}
 	if hb.idle() {
-		return hb.finish(&fnapi.Result{})
+		return hb.finish(&fnapi.Result{Elapsed: -1}) // it says nothing about what elements cost
 	}
 	res, err := hb.onWorker()
 	if err != nil {
@@ -240,6 +240,9 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	}
 	if len(residuals) > 0 {
 		c.out.Residuals = append(c.out.Residuals, engine.ShardBlocks{Shard: hb.b.Work[0].Shard, Blocks: residuals})
+	}
+	if hb.dropped > 0 {
+		hb.x.job.runner.cfg.Log.Debug("elements came after their windows had expired", "job", hb.x.job.sub.ID, "stage", hb.x.stage.where(), "dropped", hb.dropped)
 	}
 	c.out.Shards = hb.times()
 	if hb.txn != nil {

@@ -15,6 +15,9 @@ type native struct {
 	stage *stage
 	work  func(b engine.Bundle, c *collector) error
 	end   func()
+	// once: work changes what the next bundle goes on from, so that one that
+	// fails cannot be tried again, whatever the error.
+	once bool
 }
 
 func (x *native) start(b engine.Bundle) {
@@ -31,7 +34,11 @@ func (x *native) run(b engine.Bundle) {
 	if err = x.work(b, c); err == nil {
 		err = c.finish()
 	}
-	if err != nil {
+	switch {
+	case err != nil && x.once:
+		x.job.send(report{event: engine.Event{Fail: x.stage.placed(err)}})
+		return
+	case err != nil:
 		x.job.failed(b.ID, x.stage.placed(err), c.fx.blocks)
 		return
 	}

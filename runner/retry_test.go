@@ -8,7 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
 	"fresnel/internal/beam"
+	"fresnel/internal/coder"
 	"fresnel/jobservice"
 )
 
@@ -162,5 +165,33 @@ func TestShardsStayInOrder(t *testing.T) {
 	}
 	if len(next) != 4 || next["s0"] != 60 {
 		t.Errorf("%v", next)
+	}
+}
+
+// TestAGroupingThatFailsIsNotTriedAgain: it has changed meanwhile. Here the merge
+// function of the user's windows raises.
+func TestAGroupingThatFailsIsNotTriedAgain(t *testing.T) {
+	r := newRig(t)
+	r.options["streaming"] = true
+	elements, _ := batches(0, 3)
+	r.source("in", &fakeSource{batches: [][][]byte{elements}, bounded: true})
+	var asked atomic.Int32
+	r.do["work"] = mapping(func(e *item) [][]byte {
+		w := beam.Window{Start: e.Timestamp, End: e.Timestamp + 10}
+		e.Windows = coder.AppendIntervalWindow(nil, w)
+		return [][]byte{e.pair("k", e.value)}
+	})
+	r.do["group/MergeWindows"] = func(c *call) error { c.ReadAll(); asked.Add(1); return errors.New(trace) }
+	r.do["join"] = groupsIn(coder.IntervalWindow, joined)
+	r.sink("out")
+	p := newPipe()
+	p.windows("mine", "my:window_fn", "interval", nil)
+	p.Components.WindowingStrategies["mine"].MergeStatus = pipepb.MergeStatus_NEEDS_MERGE
+	p.read("read", "in", "a:").pardo("work", nil, "in=a", "out=b:kv/mine").
+		group("group", "in=b", "out=c:grouped/mine").pardo("join", nil, "in=c", "out=d:kv/mine").write("write", "out", "d")
+	j := r.start(p)
+	j.wantError(beam.UserCode, trace, "Work/Inner")
+	if n := asked.Load(); n != 1 {
+		t.Errorf("it was asked %d times", n)
 	}
 }
