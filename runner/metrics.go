@@ -51,7 +51,7 @@ type metricData struct {
 // total is one metric's sum over all bundles.
 type total struct {
 	info *pipepb.MonitoringInfo
-	data []byte
+	sum  metricSum
 }
 
 func newMetrics() *metrics {
@@ -77,7 +77,7 @@ func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
 	defer m.mu.Unlock()
 	if len(res.Monitoring) == 0 {
 		for _, info := range res.Infos {
-			m.total(hb.x.stage, info).add(info.GetPayload())
+			m.total(hb.x.stage, info).sum.add(info.GetPayload())
 		}
 		return
 	}
@@ -118,7 +118,7 @@ func (m *metrics) sum(k *shortID, v metricData) {
 		t = m.total(v.stage, k.info)
 		k.totals[v.stage] = t
 	}
-	t.add(v.payload)
+	t.sum.add(v.payload)
 }
 
 // due tells whether the worker should be asked.
@@ -194,18 +194,10 @@ func (m *metrics) total(s *stage, info *pipepb.MonitoringInfo) *total {
 	key := metricKey(info.GetUrn(), labels)
 	t := m.totals[key]
 	if t == nil {
-		t = &total{info: &pipepb.MonitoringInfo{Urn: info.GetUrn(), Type: info.GetType(), Labels: labels}}
+		t = &total{info: &pipepb.MonitoringInfo{Urn: info.GetUrn(), Type: info.GetType(), Labels: labels}, sum: newMetricSum(info.GetType())}
 		m.totals[key] = t
 	}
 	return t
-}
-
-func (t *total) add(payload []byte) {
-	if t.data == nil {
-		t.data = payload
-		return
-	}
-	t.data = mergeMetric(t.info.GetType(), t.data, payload)
 }
 
 // userLabels puts the user's step name where the harness says an id.
@@ -239,7 +231,7 @@ func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 	all := make([]*pipepb.MonitoringInfo, 0, len(m.totals))
 	for _, k := range slices.Sorted(maps.Keys(m.totals)) {
 		t := m.totals[k]
-		all = append(all, &pipepb.MonitoringInfo{Urn: t.info.GetUrn(), Type: t.info.GetType(), Labels: t.info.GetLabels(), Payload: t.data})
+		all = append(all, &pipepb.MonitoringInfo{Urn: t.info.GetUrn(), Type: t.info.GetType(), Labels: t.info.GetLabels(), Payload: t.sum.payload()})
 	}
 	return all, all
 }

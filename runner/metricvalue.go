@@ -2,7 +2,9 @@ package runner
 
 import (
 	"encoding/binary"
+	"maps"
 	"math"
+	"slices"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
@@ -10,66 +12,101 @@ import (
 	"fresnel/internal/coder"
 )
 
-// mergeMetric combines two payloads of a metric of the given type
-// (metrics.proto, MonitoringInfoTypeUrns). A payload that does not decode, or
-// of a type that has no sum, is replaced by the newer one.
-func mergeMetric(typ string, a, b []byte) []byte {
-	merge, ok := mergers[typ]
-	if !ok {
-		return b
+// metricSum adds up the payloads of a metric (metrics.proto,
+// MonitoringInfoTypeUrns).
+type metricSum interface {
+	add(payload []byte)
+	payload() []byte
+}
+
+// newMetricSum is the sum for a type. Those that each bundle has by the dozen
+// are kept as numbers, those that grow decoded; of a type that has no sum the
+// newest payload counts.
+func newMetricSum(typ string) metricSum {
+	switch typ {
+	case "beam:metrics:sum_int64:v1":
+		return &intSum{}
+	case "beam:metrics:distribution_int64:v1":
+		return &intDistribution{}
+	case "beam:metrics:set_string:v1":
+		return &stringSet{seen: map[any]bool{}}
+	case "beam:metrics:bounded_trie:v1":
+		return &trie{root: &pipepb.BoundedTrieNode{}}
 	}
-	if sum, ok := merge(a, b); ok {
-		return sum
+	return &mergedSum{merge: mergers[typ]}
+}
+
+// intSum is a counter.
+type intSum struct{ n int64 }
+
+func (s *intSum) add(payload []byte) {
+	var v [1]int64
+	if readInts(payload, v[:]) {
+		s.n += v[0]
+	}
+}
+
+func (s *intSum) payload() []byte { return coder.AppendVarInt(nil, s.n) }
+
+// intDistribution has the count, the sum, the least and the most.
+type intDistribution [4]int64
+
+func (s *intDistribution) add(payload []byte) {
+	var v [4]int64
+	switch ok := readInts(payload, v[:]); {
+	case !ok || v[0] == 0:
+	case s[0] == 0:
+		*s = v
+	default:
+		*s = intDistribution{s[0] + v[0], s[1] + v[1], min(s[2], v[2]), max(s[3], v[3])}
+	}
+}
+
+func (s *intDistribution) payload() []byte {
+	var b []byte
+	for _, v := range s {
+		b = coder.AppendVarInt(b, v)
 	}
 	return b
 }
 
-var mergers = map[string]func(a, b []byte) ([]byte, bool){
-	"beam:metrics:sum_int64:v1":           sumInts,
-	"beam:metrics:sum_double:v1":          sumDoubles,
-	"beam:metrics:distribution_int64:v1":  mergeDistribution,
-	"beam:metrics:distribution_double:v1": mergeDoubleDistribution,
-	"beam:metrics:latest_int64:v1":        latest,
-	"beam:metrics:latest_double:v1":       latest,
-	"beam:metrics:set_string:v1":          uniteStrings,
-	"beam:metrics:bounded_trie:v1":        mergeTries,
-	"beam:metrics:histogram_int64:v1":     mergeHistograms,
-}
-
-func sumInts(a, b []byte) ([]byte, bool) {
-	x, ok := ints(a, 1)
-	y, ok2 := ints(b, 1)
-	if !ok || !ok2 {
-		return nil, false
-	}
-	return coder.AppendVarInt(nil, x[0]+y[0]), true
-}
-
-// mergeDistribution adds count and sum and takes the extremes.
-func mergeDistribution(a, b []byte) ([]byte, bool) {
-	x, ok := ints(a, 4)
-	y, ok2 := ints(b, 4)
-	if !ok || !ok2 {
-		return nil, false
-	}
-	var out []byte
-	for _, v := range []int64{x[0] + y[0], x[1] + y[1], min(x[2], y[2]), max(x[3], y[3])} {
-		out = coder.AppendVarInt(out, v)
-	}
-	return out, true
-}
-
-// ints reads n varints.
-func ints(b []byte, n int) ([]int64, bool) {
-	vs := make([]int64, n)
+// readInts reads as many varints as vs has.
+func readInts(b []byte, vs []int64) bool {
 	for i := range vs {
 		v, size, err := coder.DecodeVarInt(b)
 		if err != nil {
-			return nil, false
+			return false
 		}
 		vs[i], b = v, b[size:]
 	}
-	return vs, true
+	return true
+}
+
+// mergedSum merges payloads in their encoded form. A payload that does not
+// decode is replaced by the newer one.
+type mergedSum struct {
+	merge func(a, b []byte) ([]byte, bool)
+	data  []byte
+}
+
+func (s *mergedSum) add(payload []byte) {
+	if s.data != nil && s.merge != nil {
+		if sum, ok := s.merge(s.data, payload); ok {
+			s.data = sum
+			return
+		}
+	}
+	s.data = payload
+}
+
+func (s *mergedSum) payload() []byte { return s.data }
+
+var mergers = map[string]func(a, b []byte) ([]byte, bool){
+	"beam:metrics:sum_double:v1":          sumDoubles,
+	"beam:metrics:distribution_double:v1": mergeDoubleDistribution,
+	"beam:metrics:latest_int64:v1":        latest,
+	"beam:metrics:latest_double:v1":       latest,
+	"beam:metrics:histogram_int64:v1":     mergeHistograms,
 }
 
 func sumDoubles(a, b []byte) ([]byte, bool) {
@@ -100,9 +137,8 @@ func mergeDoubleDistribution(a, b []byte) ([]byte, bool) {
 
 // latest keeps the payload with the later timestamp, which comes first.
 func latest(a, b []byte) ([]byte, bool) {
-	x, ok := ints(a, 1)
-	y, ok2 := ints(b, 1)
-	if !ok || !ok2 {
+	var x, y [1]int64
+	if !readInts(a, x[:]) || !readInts(b, y[:]) {
 		return nil, false
 	}
 	if x[0] > y[0] {
@@ -111,43 +147,53 @@ func latest(a, b []byte) ([]byte, bool) {
 	return b, true
 }
 
-// uniteStrings unites two encoded sets: iterables of strings.
-func uniteStrings(a, b []byte) ([]byte, bool) {
-	set := coder.IterableOf(coder.StringUTF8)
-	x, _, err := set.Decode(a)
-	y, _, err2 := set.Decode(b)
-	xs, ok := x.([]any)
-	ys, ok2 := y.([]any)
-	if err != nil || err2 != nil || !ok || !ok2 {
-		return nil, false
-	}
-	seen := map[any]bool{}
-	var all []any
-	for _, v := range append(xs, ys...) {
-		if !seen[v] {
-			seen[v] = true
-			all = append(all, v)
-		}
-	}
-	out, err := set.Append(nil, all)
-	return out, err == nil
+// stringSet is an iterable of strings without order.
+type stringSet struct {
+	seen map[any]bool
+	all  []any
 }
 
-// mergeTries unites two bounded tries; a trie over its bound is cut at the
-// depth where it fits, as its proto describes.
-func mergeTries(a, b []byte) ([]byte, bool) {
-	var x, y pipepb.BoundedTrie
-	if proto.Unmarshal(a, &x) != nil || proto.Unmarshal(b, &y) != nil {
-		return nil, false
+var encodedStrings = coder.IterableOf(coder.StringUTF8)
+
+func (s *stringSet) add(payload []byte) {
+	v, _, err := encodedStrings.Decode(payload)
+	if err != nil {
+		return
 	}
-	root := trieRoot(&x)
-	uniteTrie(root, trieRoot(&y))
-	limit := max(x.GetBound(), y.GetBound())
-	for limit > 0 && leaves(root) > limit {
-		truncateDeepest(root)
+	for _, one := range v.([]any) {
+		if !s.seen[one] {
+			s.seen[one] = true
+			s.all = append(s.all, one)
+		}
 	}
-	out, err := proto.Marshal(&pipepb.BoundedTrie{Bound: limit, Root: root})
-	return out, err == nil
+}
+
+func (s *stringSet) payload() []byte {
+	b, _ := encodedStrings.Append(nil, s.all) // they were decoded by it
+	return b
+}
+
+// trie is a bounded trie; one over its bound is trimmed as the SDKs do it.
+type trie struct {
+	root  *pipepb.BoundedTrieNode
+	bound int32
+}
+
+func (t *trie) add(payload []byte) {
+	var more pipepb.BoundedTrie
+	if proto.Unmarshal(payload, &more) != nil {
+		return
+	}
+	uniteTrie(t.root, trieRoot(&more))
+	t.bound = max(t.bound, more.GetBound())
+	for t.bound > 0 && leaves(t.root) > t.bound {
+		trim(t.root)
+	}
+}
+
+func (t *trie) payload() []byte {
+	b, _ := proto.Marshal(&pipepb.BoundedTrie{Bound: t.bound, Root: t.root}) // its strings came by a proto
+	return b
 }
 
 // trieRoot is the trie's root, also of a trie of a single path.
@@ -193,26 +239,22 @@ func leaves(n *pipepb.BoundedTrieNode) int32 {
 	return sum
 }
 
-// truncateDeepest cuts the node that has the most leaves right below the
-// deepest level.
-func truncateDeepest(root *pipepb.BoundedTrieNode) {
-	var deepest *pipepb.BoundedTrieNode
-	depth := -1
-	var walk func(n *pipepb.BoundedTrieNode, d int)
-	walk = func(n *pipepb.BoundedTrieNode, d int) {
-		if len(n.GetChildren()) == 0 {
+// trim cuts the children of a node off: of one that is reached by always going
+// to the largest child.
+func trim(n *pipepb.BoundedTrieNode) {
+	for {
+		var largest *pipepb.BoundedTrieNode
+		size := int32(0)
+		for _, part := range slices.Sorted(maps.Keys(n.GetChildren())) {
+			if c := n.GetChildren()[part]; leaves(c) > size {
+				largest, size = c, leaves(c)
+			}
+		}
+		if size <= 1 {
+			n.Truncated, n.Children = true, nil
 			return
 		}
-		if d > depth || d == depth && len(n.GetChildren()) > len(deepest.GetChildren()) {
-			deepest, depth = n, d
-		}
-		for _, c := range n.GetChildren() {
-			walk(c, d+1)
-		}
-	}
-	walk(root, 0)
-	if deepest != nil {
-		deepest.Truncated, deepest.Children = true, nil
+		n = largest
 	}
 }
 
