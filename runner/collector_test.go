@@ -380,7 +380,7 @@ func TestElementsWaitForTheWindowsOfASideInput(t *testing.T) {
 	b := newBench(t, 0)
 	two := window.Fn{Kind: window.Fixed, Size: 2 * time.Minute}
 	g := &gater{gates: b.job.gates, stage: 7, main: coder.IntervalWindow, sides: []sideGate{{input: 1, fn: two}}}
-	g.static = []engine.Gate{b.job.gates.get(gateKey{7, 0, ""}, beam.EndOfGlobalWindow)}
+	g.static = []engine.Gate{b.job.gates.of(sideKey{7, 0}, beam.EndOfGlobalWindow)}
 	keep, keyed := mainEdge(1, translate.Keep), mainEdge(2, translate.ByKey)
 	for i, e := range []*edge{keep, keyed} {
 		e.gater, e.index = g, i

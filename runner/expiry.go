@@ -7,16 +7,19 @@ import (
 	"fresnel/runner/state"
 )
 
-// expiry has a stateful stage forget what it keeps for a window once the
-// watermark is above the window's end and the allowed lateness, and drop what
-// comes later still. It is nil for stages whose windows never end.
+// expiry has a stage forget what it keeps for a window, its user state, its
+// timers and the windows of its side inputs, once the watermark is above the
+// window's end and the allowed lateness, and drop what comes later still. It is
+// nil for stages that keep nothing by windows that end.
 type expiry struct {
 	input    *coder.Windowed
-	key      *coder.Coder // of the input's KVs
+	key      *coder.Coder // of a stateful stage's KVs
 	lateness int64        // milliseconds
 	declared state.Declared
 	// closing are the families that are to fire for every key and window seen.
 	closing []*timerFamily
+	// sides are the side inputs whose windows the main windows are mapped to.
+	sides []int
 	// global: there is one window, and nothing is forgotten before the job is.
 	global bool
 }
@@ -27,11 +30,31 @@ const maxExpired = 100_000
 
 func (x *harnessExecutor) newExpiry() (*expiry, error) {
 	p := x.stage.plan
-	if !p.Keyed {
-		return nil, nil
+	e := &expiry{input: x.input, lateness: x.job.plan.Windowings[p.Inputs[0].Windowing].GetAllowedLateness()}
+	switch x.input.WindowKind() {
+	case coder.KindGlobalWindow:
+		e.global = true
+	case coder.KindIntervalWindow, coder.KindCustomWindow:
+	default:
+		return nil, nil // nobody but the SDK knows when such a window ends
 	}
-	windowing := x.job.plan.Windowings[p.Inputs[0].Windowing]
-	e := &expiry{input: x.input, lateness: windowing.GetAllowedLateness()}
+	var err error
+	if e.sides, err = x.job.mappedSides(p); err != nil {
+		return nil, err
+	}
+	if p.Keyed {
+		if err := e.declare(x); err != nil {
+			return nil, err
+		}
+	}
+	if p.Keyed && !e.global || len(e.closing) > 0 || len(e.sides) > 0 {
+		return e, nil
+	}
+	return nil, nil
+}
+
+func (e *expiry) declare(x *harnessExecutor) (err error) {
+	p := x.stage.plan
 	for _, s := range p.Harness.States {
 		e.declared.States = append(e.declared.States, state.Name{Transform: s.Transform, Name: s.Name})
 	}
@@ -41,19 +64,8 @@ func (x *harnessExecutor) newExpiry() (*expiry, error) {
 			e.closing = append(e.closing, x.families[familyOf(t)])
 		}
 	}
-	switch x.input.WindowKind() {
-	case coder.KindGlobalWindow:
-		e.global = true
-	case coder.KindIntervalWindow, coder.KindCustomWindow:
-	default:
-		return nil, nil // nobody but the SDK knows when such a window ends
-	}
-	if e.global && len(e.closing) == 0 {
-		return nil, nil
-	}
-	var err error
 	e.key, err = x.job.coders.coder(p.Inputs[0].Coder)
-	return e, err
+	return err
 }
 
 // until is the last watermark at which a window is alive.
@@ -92,6 +104,22 @@ func (k keyWindow) is(window, user []byte) bool {
 func (hb *harnessBundle) expire(sh *state.Shard) {
 	if e := hb.x.expiry; e != nil && !e.global {
 		sh.Expire(hb.b.Watermark, e.declared, maxExpired)
+	}
+}
+
+// forgetSides forgets the windows of side inputs that no main window is mapped
+// to any more, in the job's loop.
+func (hb *harnessBundle) forgetSides() {
+	e := hb.x.expiry
+	if e == nil || len(e.sides) == 0 || hb.b.Watermark == beam.MaxEventTime {
+		return
+	}
+	// An interval window's encoding begins with its end.
+	end := hb.b.Watermark.AddMillis(-e.lateness)
+	bound := string(coder.AppendTimestamp(nil, end.AddMillis(1)))
+	for _, i := range e.sides {
+		hb.x.stage.sides[i].Forget(bound)
+		hb.x.job.gates.forget(sideKey{hb.x.stage.index, i}, bound)
 	}
 }
 

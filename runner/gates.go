@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tidwall/btree"
+
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
@@ -16,25 +18,67 @@ import (
 // its windows.
 type gates struct {
 	mu   sync.Mutex
-	byID map[gateKey]engine.Gate
+	last engine.GateID
+	// whole are the gates of side inputs as a whole, byWindow those of their
+	// encoded windows.
+	whole    map[sideKey]engine.Gate
+	byWindow map[sideKey]*btree.Map[string, engine.Gate]
 }
 
-type gateKey struct {
-	stage, input int
-	window       string // encoded side window; "" for a whole side input
+// sideKey names a side input.
+type sideKey struct{ stage, input int }
+
+func newGates() *gates {
+	return &gates{whole: map[sideKey]engine.Gate{}, byWindow: map[sideKey]*btree.Map[string, engine.Gate]{}}
 }
 
-func newGates() *gates { return &gates{byID: map[gateKey]engine.Gate{}} }
-
-func (g *gates) get(k gateKey, end beam.EventTime) engine.Gate {
+// of returns the gate of a side input as a whole.
+func (g *gates) of(k sideKey, end beam.EventTime) engine.Gate {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	gate, ok := g.byID[k]
+	gate, ok := g.whole[k]
 	if !ok {
-		gate = engine.Gate{ID: engine.GateID(len(g.byID) + 1), Stage: k.stage, SideInput: k.input, End: end}
-		g.byID[k] = gate
+		gate = g.next(k, end)
+		g.whole[k] = gate
 	}
 	return gate
+}
+
+// ofWindow returns the gate of a window, which ends with the time given.
+func (g *gates) ofWindow(k sideKey, raw string, end beam.EventTime) engine.Gate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := g.byWindow[k]
+	if all == nil {
+		all = btree.NewMap[string, engine.Gate](16)
+		g.byWindow[k] = all
+	}
+	gate, ok := all.Get(raw)
+	if !ok {
+		gate = g.next(k, end)
+		all.Set(raw, gate)
+	}
+	return gate
+}
+
+func (g *gates) next(k sideKey, end beam.EventTime) engine.Gate {
+	g.last++
+	return engine.Gate{ID: g.last, Stage: k.stage, SideInput: k.input, End: end}
+}
+
+// forget forgets the gates of windows that are encoded below bound: no element
+// in them is to come.
+func (g *gates) forget(k sideKey, bound string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := g.byWindow[k]
+	for all != nil {
+		raw, _, ok := all.Min()
+		if !ok || raw >= bound {
+			return
+		}
+		all.Delete(raw)
+	}
 }
 
 // gater finds the gates of the elements that arrive at a stage with side
@@ -64,19 +108,39 @@ func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
 	if err != nil {
 		return nil, err
 	}
+	mapped, err := j.mappedSides(s)
+	if err != nil {
+		return nil, err
+	}
 	g := &gater{gates: j.gates, stage: index, main: main}
 	for i, side := range s.Harness.SideInputs {
 		strategy, err := j.strategy(side.Collection.Windowing)
 		if err != nil {
 			return nil, err
 		}
-		if dynamicMapping(side, strategy) && side.MainWindowing == s.Inputs[0].Windowing {
+		if slices.Contains(mapped, i) {
 			g.sides = append(g.sides, sideGate{input: i, fn: strategy.Fn()})
 			continue
 		}
-		g.static = append(g.static, g.gates.get(gateKey{index, i, ""}, wholeEnd(strategy)))
+		g.static = append(g.static, g.gates.of(sideKey{index, i}, wholeEnd(strategy)))
 	}
 	return g, nil
+}
+
+// mappedSides are the side inputs of a stage whose windows the runner finds for
+// each main window.
+func (j *job) mappedSides(s *translate.Stage) ([]int, error) {
+	var mapped []int
+	for i, side := range s.Harness.SideInputs {
+		strategy, err := j.strategy(side.Collection.Windowing)
+		if err != nil {
+			return nil, err
+		}
+		if dynamicMapping(side, strategy) && side.MainWindowing == s.Inputs[0].Windowing {
+			mapped = append(mapped, i)
+		}
+	}
+	return mapped, nil
 }
 
 // dynamicMapping tells that the side window depends on the main window in a way
@@ -114,7 +178,7 @@ func (g *gater) of(dst []engine.Gate, w *coder.Windowed, e *coder.Element) ([]en
 		}
 		for _, s := range g.sides {
 			side := s.mapped(end)
-			gate := g.gates.get(gateKey{g.stage, s.input, string(coder.AppendIntervalWindow(nil, side))}, side.MaxTimestamp())
+			gate := g.gates.ofWindow(sideKey{g.stage, s.input}, string(coder.AppendIntervalWindow(nil, side)), side.MaxTimestamp())
 			dst = appendGate(dst, gate)
 		}
 		return nil

@@ -249,7 +249,10 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 		c.fx.txns = append(c.fx.txns, hb.txn)
 	}
 	c.out.Elapsed = res.Elapsed
-	c.fx.apply = func() { hb.x.job.metrics.commit(hb, res) }
+	c.fx.apply = func() {
+		hb.x.job.metrics.commit(hb, res)
+		hb.forgetSides()
+	}
 	if res.RequiresFinalization {
 		c.out.Finalize = true
 		c.fx.finalize = hb.finalize

@@ -268,14 +268,14 @@ func (s *sideSender) finish() {
 	if !s.edge.triggered {
 		return
 	}
-	gates, stage, input := s.c.job.gates, s.edge.to.index, s.edge.plan.Input
-	s.c.open(gates.get(gateKey{stage, input, ""}, s.edge.wholeEnd))
+	gates, side := s.c.job.gates, sideKey{s.edge.to.index, s.edge.plan.Input}
+	s.c.open(gates.of(side, s.edge.wholeEnd))
 	s.delta.Windows(func(raw string) {
 		if raw == "" {
 			return
 		}
 		if end, err := s.edge.sideWindows.MaxTimestamp([]byte(raw)); err == nil {
-			s.c.open(gates.get(gateKey{stage, input, raw}, end))
+			s.c.open(gates.ofWindow(side, raw, end))
 		}
 	})
 }

@@ -163,3 +163,55 @@ func TestALargeSideInputIsReadInPages(t *testing.T) {
 	out.want(want...)
 	out2.want(want2...)
 }
+
+// TestSideInputsDoNotGrowWithTime: in an endless job only the windows that
+// elements may still be in are kept.
+func TestSideInputsDoNotGrowWithTime(t *testing.T) {
+	r := newRig(t)
+	out := r.sink("out")
+	minutes := func(key string) *fakeSource {
+		return &fakeSource{batches: [][][]byte{nil},
+			more: func(_, n int) []byte {
+				if n > len(out.got())+10 {
+					return nil
+				}
+				return at(beam.EventTime(n*60_000), key, fmt.Sprint(n))
+			},
+			mark: func(n int) beam.EventTime { return beam.EventTime(n * 60_000) }}
+	}
+	r.source("main", minutes("m"))
+	r.source("side", minutes("s"))
+	r.do["work"] = pairsIn(coder.IntervalWindow, func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("work", e.Windows))
+			return firstError(err, c.out(at(0, e.value, valuesOfPairs(data))))
+		})
+	})
+	p := newPipe().read("main", "main", "u_a:").read("side", "side", "u_s:").
+		add("w1", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+		add("w2", "beam:transform:window_into:v1", windowInto(), "in=u_s", "out=u_t:kv/minute").
+		pardo("work", withSide("iterable"), "in=u_b", "side=u_t", "out=u_c:").write("write", "out", "u_c")
+	j := r.start(p)
+	await(t, j.started, "start")
+	out.await(150)
+	var side sideKey
+	windows := 0
+	for i, st := range j.job.stages {
+		for k, s := range st.sides {
+			side, windows = sideKey{i, k}, s.Windows()
+		}
+	}
+	j.job.gates.mu.Lock()
+	known := j.job.gates.byWindow[side].Len()
+	j.job.gates.mu.Unlock()
+	j.cancel()
+	_ = j.end()
+	if windows > 40 || known > 40 {
+		t.Errorf("%d windows of the side input and %d gates after 150 minutes", windows, known)
+	}
+	for _, s := range out.got() {
+		if n, v, _ := strings.Cut(s, "="); n != v {
+			t.Errorf("element %s saw %s", n, v)
+		}
+	}
+}

@@ -179,6 +179,27 @@ func (s *SideInput) Apply(d *SideDelta) {
 	}
 }
 
+// Forget forgets the windows that are encoded below bound: nobody will read them
+// any more. Views that have them keep them.
+func (s *SideInput) Forget(bound string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		raw, _, ok := s.windows.Min()
+		if !ok || raw >= bound {
+			return
+		}
+		s.windows.Delete(raw)
+	}
+}
+
+// Windows is how many windows have content.
+func (s *SideInput) Windows() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.windows.Len()
+}
+
 // View returns the side input as it is now; it costs next to nothing.
 func (s *SideInput) View() *SideView {
 	s.mu.Lock()

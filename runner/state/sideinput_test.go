@@ -57,6 +57,20 @@ func TestAViewStaysAsItWasTaken(t *testing.T) {
 	}
 }
 
+func TestWindowsAreForgottenInTheirOrder(t *testing.T) {
+	t.Parallel()
+	s := NewSideInput(false)
+	s.Apply(delta(t, nil, "a 1", "b 2", "c 3"))
+	before := s.View()
+	s.Forget("c")
+	if got := iterable(t, s.View(), "b") + iterable(t, s.View(), "c"); got != "3" || s.Windows() != 1 {
+		t.Errorf("left: %q, %d windows", got, s.Windows())
+	}
+	if got := iterable(t, before, "a") + iterable(t, before, "b"); got != "12" {
+		t.Errorf("a view from before reads %q", got)
+	}
+}
+
 // TestEachPaneHasAVersionOfItsOwn: the part of I11 that is about side inputs.
 func TestEachPaneHasAVersionOfItsOwn(t *testing.T) {
 	t.Parallel()
