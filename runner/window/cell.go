@@ -75,10 +75,17 @@ func (c *cell) states(nodes int) []nodeState {
 // footprint is about what a cell takes beside its values.
 func (c *cell) footprint() int64 { return 400 + 16*int64(len(c.trig)) }
 
-// before orders the cells of a key.
+// before orders the cells of a key. Sessions are in the order of their starts as
+// well: one of less than a millisecond, which overlaps none that ends where it
+// begins, comes after that one.
 func (x *extent) before(o *extent) bool {
-	if x.end != o.end {
+	switch {
+	case x.end != o.end:
 		return x.end < o.end
+	case x.bounds.End != o.bounds.End: // both end with the global window
+		return x.bounds.End < o.bounds.End
+	case x.bounds.Start != o.bounds.Start:
+		return x.bounds.Start < o.bounds.Start
 	}
 	return x.raw < o.raw
 }
