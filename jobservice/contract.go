@@ -26,6 +26,17 @@ type Submission struct {
 	Options *structpb.Struct
 	// RetrievalEndpoint is where harnesses find ArtifactRetrievalService.
 	RetrievalEndpoint string
+	// Dir is a directory of the job's own, for whatever must survive the server.
+	// The runner makes it; the service removes it when the job has ended. It is
+	// empty in a job that lives in memory.
+	Dir string
+	// Epoch counts the runs of the job, from 1 on: one more each time that a
+	// server takes it up again. In a durable job it is on disk before Run is
+	// called, so that no two runs ever have the same.
+	Epoch int64
+	// Resumed tells that an earlier run was cut off, and that Run goes on from
+	// what that left in Dir (which may be nothing, if it was cut off early).
+	Resumed bool
 }
 
 // Runner runs pipelines. The job service knows nothing of how.
@@ -33,9 +44,15 @@ type Runner interface {
 	// Check refuses, at Prepare, what cannot be run: the *beam.Error names the
 	// construct, the transform and the cure. It has no effects.
 	Check(s *Submission) error
+	// Durable decides, once, before the first Run of a job, whether the job is to
+	// survive the server. It is asked only where there is a directory to survive
+	// in, and has no effects.
+	Durable(s *Submission) bool
 	// Run runs the job to its end. It returns nil when all work is done, a
 	// *beam.Error when the job failed, and ctx's error once ctx is cancelled and
-	// everything of the job is released. After drain is closed, sources stop and
+	// everything of the job is released. In a durable job a ctx that is cancelled
+	// may also mean that the server shuts down: Run leaves in Dir what another Run
+	// needs to go on. After drain is closed, sources stop and
 	// what is under way is finished: Run then returns nil. The error's whole text
 	// is what the user sees last.
 	Run(ctx context.Context, s *Submission, drain <-chan struct{}, r Reporter) error

@@ -94,7 +94,8 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 func (j *job) submission(retrieval string) *Submission {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options, RetrievalEndpoint: retrieval}
+	return &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
+		RetrievalEndpoint: retrieval, Epoch: 1}
 }
 
 // enter moves the job to a state. The caller holds the lock, or the only

@@ -27,7 +27,11 @@ import (
 type fakeRunner struct {
 	check func(s *Submission) error
 	run   func(ctx context.Context, s *Submission, drain <-chan struct{}, r Reporter) error
+	// durable is whether jobs are to survive the server.
+	durable bool
 }
+
+func (f fakeRunner) Durable(*Submission) bool { return f.durable }
 
 func (f fakeRunner) Check(s *Submission) error {
 	if f.check == nil {

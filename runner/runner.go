@@ -40,6 +40,9 @@ type Config struct {
 	// MaxPendingBytes is what may wait between stages before sources rest;
 	// 0 means 64 MiB.
 	MaxPendingBytes int64
+	// Durability is the server's default for where the state of a job lives:
+	// memory, disk, or auto (also if empty), which leaves it to the job.
+	Durability string
 }
 
 // Runner implements jobservice.Runner.
@@ -79,6 +82,9 @@ func (r *Runner) Check(s *jobservice.Submission) (err error) {
 	_, err = r.plan(s)
 	return err
 }
+
+// Durable implements jobservice.Runner: jobs live in memory.
+func (r *Runner) Durable(*jobservice.Submission) bool { return false }
 
 // Run runs the job to its end. A panic ends the job, not the server (I7).
 func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan struct{}, rep jobservice.Reporter) (err error) {
