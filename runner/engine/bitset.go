@@ -12,6 +12,13 @@ func (b bitset) set(i int)      { b[i/64] |= 1 << (i % 64) }
 func (b bitset) clear(i int)    { b[i/64] &^= 1 << (i % 64) }
 func (b bitset) has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
 
+// add puts the members of another set of the same size in.
+func (b bitset) add(o bitset) {
+	for i := range b {
+		b[i] |= o[i]
+	}
+}
+
 // next returns the least member that is at least from, or -1.
 func (b bitset) next(from int) int {
 	for word := from / 64; word < len(b); word++ {

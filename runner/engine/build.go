@@ -93,7 +93,11 @@ func (e *Engine) connect(edges []EdgeSpec) error {
 			st.sides[k].producers = producers(sides[[2]int{i, k}])
 		}
 	}
-	return e.rank(edges)
+	if err := e.rank(edges); err != nil {
+		return err
+	}
+	e.findUpstream()
+	return nil
 }
 
 // producers starts at the beginning of time; where there are none nothing can

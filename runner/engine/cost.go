@@ -75,11 +75,13 @@ func (c *cost) enough() int {
 }
 
 // most elements that a bundle may take to be done within the target.
-func (c *cost) limit(target time.Duration) int {
+func (c *cost) limit(target time.Duration) int { return c.limitOf(firstBundle, target) }
+
+func (c *cost) limitOf(first int, target time.Duration) int {
 	if c.seen == 0 {
-		return firstBundle
+		return first
 	}
-	ramp := max(firstBundle, rampUp*c.seen)
+	ramp := max(first, rampUp*c.seen)
 	if c.element <= 0 {
 		return ramp
 	}

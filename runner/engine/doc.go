@@ -66,6 +66,9 @@
 // little for more to come (see crowding). At a thousand elements a second, one
 // at a time, a Python worker is so kept at three quarters, in bundles of five.
 //
+// In a bounded job, a stage that owns state lets the worker finish what is
+// upstream first, so that the elements of a key come together (gather.go).
+//
 // Exclusive shards have a home, the worker that knows their state. They move when
 // workers come and go, or when work waits at a worker without a free slot while
 // another has one.

@@ -393,6 +393,40 @@ func TestTrickleThroughTwoStages(t *testing.T) {
 	}
 }
 
+// TestKeysAreGathered: in a bounded job, a stage with state sees each of its
+// shards in few bundles, although what is upstream takes many; and no worker
+// idles for that.
+func TestKeysAreGathered(t *testing.T) {
+	for _, workers := range [][]int{{1}, {1, 2}} {
+		w := newWorkshop(t, twoStages(true, false))
+		w.element[1], w.element[2] = 100*time.Microsecond, 100*time.Microsecond
+		w.emit = w.passOn
+		w.up(workers...)
+		for range 10 {
+			blocks := map[int]int{}
+			for shard := range 16 {
+				blocks[shard] = 100
+			}
+			w.arrive(0, blocks)
+		}
+		w.until(10 * time.Second)
+		visits := 0
+		for _, b := range w.bundles {
+			if b.Stage == 2 {
+				visits += len(b.Work)
+			}
+		}
+		end, ideal := w.percentile(100), 16*10*100*200*time.Microsecond/time.Duration(len(workers))
+		t.Logf("%d workers: %d visits of 16 shards, done after %v, ideally %v", len(workers), visits, end, ideal)
+		if visits > 32*len(workers) {
+			t.Errorf("%d workers: %d visits of 16 shards", len(workers), visits)
+		}
+		if len(w.latency) != 16000 || end > ideal*12/10 {
+			t.Errorf("%d workers: %d elements done after %v", len(workers), len(w.latency), end)
+		}
+	}
+}
+
 // TestWaitingCode: 200 elements that wait for 20 ms each keep all slots of a
 // worker busy to the end, whatever bundles they were first put in.
 func TestWaitingCode(t *testing.T) {

@@ -95,8 +95,16 @@ func (e *Engine) room(st *stage) room {
 			elements: min(max(share, st.cost.enough()), limit),
 			bytes:    e.MaxBundleBytes,
 		},
-		limit: amount{elements: limit, bytes: e.MaxBundleBytes},
+		limit: amount{elements: e.most(st, limit), bytes: e.MaxBundleBytes},
 	}
+}
+
+// most is how much one shard may give to a bundle.
+func (e *Engine) most(st *stage, limit int) int {
+	if e.Streaming || !st.Exclusive {
+		return limit
+	}
+	return min(max(limit, st.cost.limitOf(gatheredFirst, gatheredTargets*e.TargetBundle)), e.MaxBundleElements)
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }
@@ -105,7 +113,7 @@ func ceil(a, b int) int { return (a + b - 1) / b }
 // bundle may have to wait a little, for more to come.
 func (e *Engine) suits(st *stage, w *worker) bool {
 	l := st.laneAt(w)
-	if len(l.shards) == 0 || st.pool.spares(w, st) {
+	if len(l.shards) == 0 || st.pool.spares(w, st) || e.gathers(st, w) {
 		return false
 	}
 	if w.wide || e.worthwhile(st, l) {

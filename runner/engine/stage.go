@@ -16,6 +16,9 @@ type stage struct {
 	classes int
 	// ports are the inputs that each output feeds.
 	ports [][]port
+	// upstream are the stages that the input comes from, for a stage that may
+	// gather it.
+	upstream []*stage
 
 	progress
 	shards []shard
