@@ -55,6 +55,25 @@ func BenchmarkBundlesInFlight(b *testing.B) {
 	}
 }
 
+// BenchmarkState is the round trip of a state request.
+func BenchmarkState(b *testing.B) {
+	r := newRig(b, fnapi.Config{})
+	w := r.worker(func(bundle *fnapitest.Bundle) error {
+		bundle.ReadAll()
+		for range b.N {
+			if _, _, err := bundle.Get(bag("s", "k"), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	bun := bundle(stage(nil), &output{})
+	bun.State = &cells{}
+	b.ReportAllocs()
+	b.ResetTimer()
+	mustFinish(b, w.Start(bun))
+}
+
 // BenchmarkData is a bundle of 64 MB that comes back whole; most of the work is
 // the scripted harness's.
 func BenchmarkData(b *testing.B) {

@@ -49,18 +49,8 @@ func FuzzInbound(f *testing.F) {
 
 func inbound(t *testing.T, server *Server, script []byte) {
 	w := newWorker(server, &Environment{Env: &pipepb.Environment{}}, "nowhere")
-	st := &stateStream{worker: w, answers: make(chan *fnpb.StateResponse)}
-	quit := make(chan struct{})
-	defer close(quit)
-	go func() {
-		for {
-			select {
-			case <-st.answers:
-			case <-quit:
-				return
-			}
-		}
-	}()
+	st := &stateStream{worker: w, slots: make(chan struct{}, maxStateRequests),
+		send: func(*fnpb.StateResponse) error { return nil }}
 	d := &Descriptor{ID: "stage", Proto: &fnpb.ProcessBundleDescriptor{}}
 	var runs []*running
 	for i := range 2 {
@@ -111,6 +101,7 @@ func say(w *worker, st *stateStream, runs []*running, kind byte, id string, wire
 		req := &fnpb.StateRequest{}
 		if proto.Unmarshal(wire, req) == nil {
 			req.InstructionId = id
+			st.slots <- struct{}{}
 			st.dispatch(req)
 		}
 	case 3:

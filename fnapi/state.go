@@ -2,6 +2,7 @@ package fnapi
 
 import (
 	"fmt"
+	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
@@ -12,12 +13,15 @@ import (
 // beyond it the stream is not read.
 const maxStateRequests = 1024
 
-// stateStream is one State stream: requests are read by its goroutine, answered
-// by one goroutine for each bundle that has any, and sent by another.
+// stateStream is one State stream: requests are read by its goroutine, and
+// answered by one goroutine for each bundle that has any, which sends the answer
+// itself: a harness waits for each (BenchmarkState).
 type stateStream struct {
-	worker  *worker
-	answers chan *fnpb.StateResponse
-	slots   chan struct{} // one for each request that is not answered
+	worker *worker
+	slots  chan struct{} // one for each request that is not answered
+
+	mu   sync.Mutex // held while an answer is sent
+	send func(*fnpb.StateResponse) error
 }
 
 // stateQueue is the requests of one bundle that wait. Guarded by the bundle's
@@ -40,16 +44,11 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	if err != nil {
 		return err
 	}
-	st := &stateStream{
-		worker:  w,
-		answers: make(chan *fnpb.StateResponse, maxStateRequests),
-		slots:   make(chan struct{}, maxStateRequests),
-	}
-	ends := make(chan error, 2)
-	go func() { ends <- st.read(stream) }()
-	go func() { ends <- st.write(stream) }()
+	st := &stateStream{worker: w, send: stream.Send, slots: make(chan struct{}, maxStateRequests)}
+	end := make(chan error, 1)
+	go func() { end <- st.read(stream) }()
 	select {
-	case err := <-ends:
+	case err := <-end:
 		if err = notEOF(err); err != nil {
 			w.lost("the state stream broke", err)
 		}
@@ -75,24 +74,14 @@ func (st *stateStream) read(stream fnpb.BeamFnState_StateServer) error {
 	}
 }
 
-func (st *stateStream) write(stream fnpb.BeamFnState_StateServer) error {
-	for {
-		select {
-		case resp := <-st.answers:
-			<-st.slots
-			if err := stream.Send(resp); err != nil {
-				return err
-			}
-		case <-stream.Context().Done():
-			return stream.Context().Err()
-		case <-st.worker.gone:
-			return nil
-		}
-	}
+// answer sends an answer, as soon as the harness takes it. Of a stream that
+// breaks its reader tells.
+func (st *stateStream) answer(resp *fnpb.StateResponse) {
+	st.mu.Lock()
+	_ = st.send(resp)
+	st.mu.Unlock()
+	<-st.slots
 }
-
-// answer never blocks: there is a slot for each answer.
-func (st *stateStream) answer(resp *fnpb.StateResponse) { st.answers <- resp }
 
 func (st *stateStream) refuse(req *fnpb.StateRequest, why string) {
 	st.answer(&fnpb.StateResponse{Id: req.GetId(), Error: why})
