@@ -8,32 +8,52 @@ import (
 // holds the watermark at hold, and it waits for the clock, for gates, or in the
 // shard's queue.
 func (e *Engine) arrive(st *stage, i int, in InputBlock) {
-	p := e.account(st, in)
-	switch {
-	case e.late(in.Block.NotBefore):
-		e.delay(st, i, p, in.Block)
-	default:
-		e.admit(st, i, p, in.Block.Gates)
+	p := entryOf(in)
+	e.account(st, &p)
+	if e.Durable {
+		e.keep(st, i, &p, in.Block)
 	}
+	e.settleAt(st, i, p, in.Block.NotBefore, in.Block.Gates)
+}
+
+// settleAt has a block that is accounted for wait where it has to.
+func (e *Engine) settleAt(st *stage, i int, p entry, notBefore time.Time, gates []GateID) {
+	if e.late(notBefore) {
+		e.delay(st, i, p, notBefore, gates)
+		return
+	}
+	e.admit(st, i, p, gates)
+}
+
+func entryOf(in InputBlock) entry {
+	b := &in.Block
+	return entry{id: b.ID, count: clampCount(b.Count), bytes: clamp(b.Bytes), minTime: b.MinTime,
+		hold: clampTime(b.Hold), input: clampCount(in.Input)}
 }
 
 // account notes all that is true of a pending block wherever it waits.
-func (e *Engine) account(st *stage, in InputBlock) entry {
-	b := in.Block
-	p := entry{id: b.ID, count: clamp(b.Count), bytes: clamp(b.Bytes), minTime: b.MinTime,
-		hold: clampTime(b.Hold), input: in.Input}
+func (e *Engine) account(st *stage, p *entry) {
 	if st.StableInput {
 		p.after = e.seq
 	}
-	e.read(b.ID, p.bytes)
+	e.read(p.id, p.bytes)
 	st.pending.add(p.hold)
 	e.blocks++
 	e.touch(st)
-	return p
+	if p.hold < st.input && e.Durable {
+		e.writeFloor(st)
+	}
 }
 
-// clamp keeps sums of what comes from outside within range.
-func clamp(n int) int { return min(max(n, 0), 1<<40) }
+// The most that is believed of one block.
+const (
+	mostElements = 1<<31 - 1
+	mostBytes    = 1 << 40
+)
+
+// clamp and clampCount keep sums of what comes from outside within range.
+func clamp(n int) int        { return min(max(n, 0), mostBytes) }
+func clampCount(n int) int32 { return int32(min(max(n, 0), mostElements)) }
 
 // admit puts a block whose time has come behind its gates, or in the queue.
 func (e *Engine) admit(st *stage, i int, p entry, gates []GateID) {
@@ -115,10 +135,10 @@ func (e *Engine) late(t time.Time) bool {
 	return !t.IsZero() && e.state == Running && e.instant(t) > e.now && e.broken != ignoreRest
 }
 
-func (e *Engine) delay(st *stage, i int, p entry, b Block) {
+func (e *Engine) delay(st *stage, i int, p entry, until time.Time, gates []GateID) {
 	st.apart.add(&p)
-	e.delays.push(delayed{at: e.instant(b.NotBefore), order: uint64(e.seq)<<20 | uint64(len(e.delays)),
-		stage: st, shard: i, entry: p, gates: b.Gates})
+	e.delays.push(delayed{at: e.instant(until), order: uint64(e.seq)<<20 | uint64(len(e.delays)),
+		stage: st, shard: i, entry: p, gates: gates})
 }
 
 // undelay admits the blocks whose time has come: all of them in a drain, so

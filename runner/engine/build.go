@@ -10,6 +10,16 @@ import (
 
 // New makes an engine for a graph, or tells what is wrong with it.
 func New(spec Spec) (*Engine, error) {
+	e, err := assemble(spec)
+	if err != nil {
+		return nil, err
+	}
+	e.begin()
+	return e, nil
+}
+
+// assemble makes an engine that knows the graph, and nothing of the job yet.
+func assemble(spec Spec) (*Engine, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
@@ -21,12 +31,14 @@ func New(spec Spec) (*Engine, error) {
 		gates:   map[GateID]*gate{},
 		dirty:   newBitset(len(spec.Stages)),
 		clocks:  newMinTree(len(spec.Stages), never),
+		epoch:   wallEpoch,
+		fine:    fineBits,
+		image:   image{shape: shapeOf(&spec)},
 	}
 	e.build(spec)
 	if err := e.connect(spec.Edges); err != nil {
 		return nil, err
 	}
-	e.begin()
 	return e, nil
 }
 
@@ -160,11 +172,11 @@ func (e *Engine) begin() {
 			}
 		}
 	}
-	e.unfinished = len(e.stages)
 	for _, st := range e.stages {
-		if st.reads() {
-			e.reading += st.Shards
+		if !st.final() {
+			e.unfinished++
 		}
+		e.reading += st.reading()
 		if st.Role == Script {
 			e.scripts++
 		}
@@ -177,6 +189,17 @@ func (e *Engine) begin() {
 		e.touch(st)
 	}
 	e.propagate()
+}
+
+// reading counts the shards that are not at their end.
+func (st *stage) reading() int {
+	n := 0
+	for i := range st.shards {
+		if st.reads() && !st.shards[i].done {
+			n++
+		}
+	}
+	return n
 }
 
 // check tells what is wrong with a graph.

@@ -16,7 +16,9 @@ type bundle struct {
 	worker *worker
 	state  bundleState
 	work   []ShardWork
-	size   amount
+	// ranks are those of the blocks of each of work (Options.Durable).
+	ranks [][]rank
+	size  amount
 	// outcome is there once it is finished.
 	outcome *Outcome
 
@@ -109,7 +111,7 @@ func (b *bundle) fits(p *entry, r room) bool {
 	if b.stage.Exclusive {
 		most = r.limit
 	}
-	return b.size.elements+p.count <= most.elements && b.size.bytes+p.bytes <= most.bytes
+	return b.size.elements+int(p.count) <= most.elements && b.size.bytes+p.bytes <= most.bytes
 }
 
 // take moves what a shard has into a bundle.
@@ -117,6 +119,9 @@ func (e *Engine) take(i int, b *bundle, r room) {
 	st := b.stage
 	sh := &st.shards[i]
 	sh.listed = false
+	if e.Durable {
+		b.ranks = append(b.ranks, nil)
+	}
 	b.work = append(b.work, ShardWork{Shard: i, Blocks: e.takeBlocks(sh, b, r)})
 	sh.order = append(sh.order, b)
 	if st.Exclusive || st.reads() {
@@ -137,6 +142,10 @@ func (e *Engine) takeBlocks(sh *shard, b *bundle, r room) []InputBlock {
 			b.stage.pending.remove(p.hold)
 		}
 		blocks[k] = p.block()
+		if e.Durable {
+			last := len(b.ranks) - 1
+			b.ranks[last] = append(b.ranks[last], p.rank)
+		}
 	}
 	return blocks
 }

@@ -70,11 +70,12 @@ func (e *Engine) commit(b *bundle) {
 	if st.reads() {
 		e.progressed(st, out.Sources)
 	}
-	e.openGates(out.Opened)
+	e.openGates(out)
 	e.leave(b)
 	if out.Finalize {
 		e.ready.Finalize = append(e.ready.Finalize, Finalization{Bundle: b.id, After: c.Seq})
 	}
+	e.sealImage(&c)
 	e.ready.Commits = append(e.ready.Commits, c)
 }
 
@@ -116,6 +117,9 @@ func (e *Engine) consume(b *bundle) []BlockID {
 		for k := range b.work[i].Blocks {
 			consumed = e.release(b.stage, &b.work[i].Blocks[k].Block, consumed)
 		}
+		if e.Durable {
+			e.image.deleteBlocks(b.stage, b.work[i].Shard, b.ranks[i])
+		}
 	}
 	return consumed
 }
@@ -123,6 +127,7 @@ func (e *Engine) consume(b *bundle) []BlockID {
 func (e *Engine) setTimes(st *stage, all []ShardTimes) {
 	for _, t := range all {
 		sh := &st.shards[t.Shard]
+		before := shardTimes{sh.nextEvent, sh.nextClock, st.holds[0].get(t.Shard)}
 		sh.nextEvent = t.NextEvent
 		e.timers += pendingClock(t.NextProcessing.IsZero()) - pendingClock(sh.nextClock == never)
 		sh.nextClock = never
@@ -131,7 +136,18 @@ func (e *Engine) setTimes(st *stage, all []ShardTimes) {
 		}
 		st.holds[0].set(t.Shard, clampTime(t.Hold))
 		e.touch(st)
+		if before != (shardTimes{sh.nextEvent, sh.nextClock, st.holds[0].get(t.Shard)}) {
+			e.writeShard(st, t.Shard)
+			e.floorOutput(st, st.holds[0].get(t.Shard))
+		}
 	}
+}
+
+// shardTimes are ShardTimes as the engine has them.
+type shardTimes struct {
+	nextEvent beam.EventTime
+	nextClock instant
+	hold      beam.EventTime
 }
 
 // without takes b out.

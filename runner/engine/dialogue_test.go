@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,8 @@ type dialogue struct {
 	now   time.Time
 	// running are the bundles in flight, oldest first.
 	running []Bundle
+	// commits are those of a durable job.
+	commits []Commit
 }
 
 // words are the arguments of a line: bare ones and key=value.
@@ -84,6 +88,8 @@ func (d *dialogue) play(command string, body []string) string {
 		return d.make(body)
 	case "show":
 		return d.show()
+	case "crash":
+		return d.crash(CommitSeq(w.num("at", len(d.commits))))
 	case "explain":
 		return d.e.Explain()
 	}
@@ -163,7 +169,7 @@ func failure(kind string) error {
 
 // make builds the engine from lines "pool", "stage", "edge" and "options".
 func (d *dialogue) make(body []string) string {
-	d.spec, d.start, d.running = Spec{}, d.now, nil
+	d.spec, d.start, d.running, d.commits = Spec{}, d.now, nil, nil
 	for _, line := range body {
 		w := parseWords(line)
 		switch w.bare[0] {
@@ -226,7 +232,7 @@ func options(w words) Options {
 	o := Options{Streaming: w.has("streaming"), TargetBundle: w.dur("target"), Backoff: w.dur("backoff"),
 		UserRetries: w.num("user", 0), LostRetries: w.num("lost", 3),
 		MaxBundleElements: w.num("elements", 0), MaxBundleBytes: w.num("bytes", 0),
-		MaxPendingBytes: int64(w.num("pending", 0))}
+		MaxPendingBytes: int64(w.num("pending", 0)), Durable: w.has("durable")}
 	return o
 }
 
@@ -333,6 +339,7 @@ func (d *dialogue) answer(r Ready) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	for _, c := range r.Commits {
+		d.commits = append(d.commits, c)
 		say("commit %d: %s", c.Seq, d.commit(c))
 	}
 	d.running = append(d.running, r.Start...)
@@ -340,17 +347,17 @@ func (d *dialogue) answer(r Ready) string {
 		say("start %s", d.bundle(s))
 	}
 	for _, s := range r.Splits {
-		say("split %d, keep %v", s.Bundle, s.Fraction)
+		say("split %s, keep %v", number(s.Bundle), s.Fraction)
 	}
 	for _, id := range r.Abandon {
-		say("abandon %d", id)
+		say("abandon %s", number(id))
 		d.forget(id)
 	}
 	for _, en := range r.Entries {
 		say("write %s#%d: %s, after commit %d", d.at(en.Stage, en.Shard), en.N, ids(en.Blocks), en.After)
 	}
 	for _, f := range r.Finalize {
-		say("finalize %d, after commit %d", f.Bundle, f.After)
+		say("finalize %s, after commit %d", number(f.Bundle), f.After)
 	}
 	for _, re := range r.Retrying {
 		say("retry %s, attempt %d, at %v: %v", d.spec.Stages[re.Stage].Name, re.Attempt, re.At.Sub(d.start), re.Err)
@@ -386,9 +393,11 @@ func (d *dialogue) commit(c Commit) string {
 	case c.Freed != nil:
 		s = fmt.Sprintf("entry %s#%d is done", d.at(c.Freed.Stage, c.Freed.Shard), c.Freed.N)
 	case c.Split != nil:
-		s = fmt.Sprintf("split of bundle %d", c.Split.Bundle)
+		s = fmt.Sprintf("split of bundle %s", number(c.Split.Bundle))
+	case c.Drain:
+		s = "drain"
 	default:
-		s = fmt.Sprintf("bundle %d of %s", c.Bundle, d.spec.Stages[c.Stage].Name)
+		s = fmt.Sprintf("bundle %s of %s", number(c.Bundle), d.spec.Stages[c.Stage].Name)
 	}
 	if len(c.Consumed) > 0 {
 		s += ", frees " + ids(c.Consumed)
@@ -404,9 +413,69 @@ func ids(blocks []BlockID) string {
 	return strings.Join(s, " ")
 }
 
+// number is a bundle's number, with that of the incarnation after a crash.
+func number(id BundleID) string {
+	if life := id >> incarnationBits; life > 0 {
+		return fmt.Sprintf("%d.%d", life, id-life<<incarnationBits)
+	}
+	return strconv.Itoa(int(id))
+}
+
+// crash loses all but the first commits, and goes on from the image that is
+// left.
+func (d *dialogue) crash(last CommitSeq) string {
+	d.commits = d.commits[:last]
+	e, r, err := Restore(d.spec, rowsOf(imageOf(d.commits)))
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	d.e, d.running = e, nil
+	s := fmt.Sprintf("commit %d, blocks %s", r.Commits, ids(r.Blocks))
+	if len(r.Gates) > 0 {
+		s += fmt.Sprintf(", gates %v", r.Gates)
+	}
+	for _, en := range r.Entries {
+		s += fmt.Sprintf(", entry %s#%d", d.at(en.Stage, en.Shard), en.N)
+	}
+	if r.Draining {
+		s += ", draining"
+	}
+	return strings.TrimSpace(s) + "\n"
+}
+
+// imageOf is the image after the commits.
+func imageOf(commits []Commit) map[string][]byte {
+	image := map[string][]byte{}
+	for _, c := range commits {
+		change(image, c.Image)
+	}
+	return image
+}
+
+func change(image map[string][]byte, changes []Change) {
+	for _, c := range changes {
+		if c.Value == nil {
+			delete(image, c.Key)
+		} else {
+			image[c.Key] = c.Value
+		}
+	}
+}
+
+// rowsOf gives the rows of an image in the order of their keys.
+func rowsOf(image map[string][]byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for _, key := range slices.Sorted(maps.Keys(image)) {
+			if !yield(key, image[key]) {
+				return
+			}
+		}
+	}
+}
+
 func (d *dialogue) bundle(b Bundle) string {
 	st := d.spec.Stages[b.Stage]
-	s := fmt.Sprintf("%d: %s on %s:%d, wm %s", b.ID, st.Name, d.spec.Pools[st.Pool].Name, b.Worker, short(b.Watermark))
+	s := fmt.Sprintf("%s: %s on %s:%d, wm %s", number(b.ID), st.Name, d.spec.Pools[st.Pool].Name, b.Worker, short(b.Watermark))
 	if b.Attempt > 0 {
 		s += fmt.Sprintf(", attempt %d", b.Attempt)
 	}

@@ -17,7 +17,8 @@ type Engine struct {
 	edges  []EdgeSpec
 	pools  []*pool
 
-	// now is the time of the step, since epoch: the time of the first one.
+	// now is the time of the step, since epoch: the time of the first one, and
+	// before that 1970.
 	epoch   time.Time
 	started bool
 	now     instant
@@ -59,6 +60,12 @@ type Engine struct {
 	scripts, turn int
 	lastRead      instant
 
+	// image is what has changed since the last commit (Options.Durable), fine how
+	// many bits of a rank are for pieces; resend are entries of a restored job.
+	image  image
+	fine   int
+	resend []Entry
+
 	broken mutation
 }
 
@@ -67,7 +74,7 @@ type instant int64
 
 const never instant = math.MaxInt64
 
-func (e *Engine) instant(t time.Time) instant { return instant(t.Sub(e.epoch)) }
+func (e *Engine) instant(t time.Time) instant { return min(instant(t.Sub(e.epoch)), never-1) }
 
 func (e *Engine) time(i instant) time.Time {
 	if i == never {
@@ -100,7 +107,11 @@ func (e *Engine) Step(ev Event) Ready {
 
 func (e *Engine) tick(now time.Time) {
 	if !e.started {
+		if e.Durable {
+			e.rebase(min(max(instant(now.Sub(wallEpoch)), 0), instant(lastWall)))
+		}
 		e.started, e.epoch = true, now
+		e.ready.Entries, e.resend = e.resend, nil
 	}
 	e.now = max(e.now, e.instant(now))
 }
@@ -150,7 +161,18 @@ func (e *Engine) drain() {
 		e.state = Draining
 		e.dropReads()
 		e.drainSources()
+		e.commitDrain()
 	}
+}
+
+// commitDrain makes a drain last.
+func (e *Engine) commitDrain() {
+	if !e.Durable {
+		return
+	}
+	c := Commit{Seq: e.nextSeq(), Drain: true}
+	e.sealImage(&c)
+	e.ready.Commits = append(e.ready.Commits, c)
 }
 
 func (e *Engine) fail(err error) {

@@ -148,6 +148,24 @@ type SourceProgress struct {
 	NotBefore time.Time
 }
 
+// Restored tells the runner what a restored job has to go on with.
+type Restored struct {
+	// Commits is the last commit of the image. Counting goes on from it, and it is
+	// durable.
+	Commits CommitSeq
+	// Blocks are all blocks that the image refers to, in ascending order: others
+	// can be removed.
+	Blocks []BlockID
+	// Gates are those that blocks name, and those that are known though no block
+	// names them yet, in ascending order: what they stand for must not change.
+	Gates []GateID
+	// Entries were formed and not acknowledged. They are given again, unchanged, in
+	// the first Ready.
+	Entries []Entry
+	// Draining is set where the drain had begun.
+	Draining bool
+}
+
 // Ready is what the runner has to do after a Step, in this order: apply the
 // commits, then the rest.
 type Ready struct {
@@ -192,6 +210,19 @@ type Commit struct {
 	Freed *EntryWritten
 	// Split is the accepted split that the commit makes lasting.
 	Split *SplitDone
+	// Drain is set on the commit of a drain, which only Options.Durable has: it
+	// changes nothing but the image.
+	Drain bool
+	// Image is what the commit changes of the job's image, to be applied in order;
+	// only with Options.Durable.
+	Image []Change
+}
+
+// Change sets a row of a job's image, or deletes it where Value is nil. Rows are
+// opaque to the runner, which puts them into the commit's atomic batch.
+type Change struct {
+	Key   string
+	Value []byte
 }
 
 // Bundle is one unit of work.

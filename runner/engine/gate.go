@@ -11,9 +11,13 @@ import (
 // the side input's watermark has passed its end; a gate that is not known is
 // open.
 type gate struct {
-	end     beam.EventTime
-	open    bool
-	waiters []*waiting
+	id GateID
+	// ends is set once the gate was declared, with the side input and the end.
+	ends        bool
+	stage, side int
+	end         beam.EventTime
+	open        bool
+	waiters     []*waiting
 }
 
 func (g *gate) Before(o *gate) bool { return g.end < o.end }
@@ -45,13 +49,16 @@ func (e *Engine) declare(gates []Gate) error {
 func (e *Engine) declareOne(g Gate) {
 	in := &e.stages[g.Stage].sides[g.SideInput]
 	known := e.gates[g.ID]
-	switch {
-	case passed(in.watermark, g.End):
-	case known == nil:
-		known = &gate{end: g.End}
-		e.gates[g.ID] = known
-		in.ends.push(known)
+	if passed(in.watermark, g.End) || known != nil && known.ends {
+		return
 	}
+	if known == nil {
+		known = &gate{id: g.ID}
+		e.gates[g.ID] = known
+	}
+	known.ends, known.stage, known.side, known.end = true, g.Stage, g.SideInput, g.End
+	in.ends.push(known)
+	e.writeGate(known)
 }
 
 // passed tells whether nothing more is to come for a window with that end.
@@ -59,24 +66,36 @@ func passed(watermark, end beam.EventTime) bool {
 	return watermark > end || watermark >= beam.MaxEventTime
 }
 
-// passSide opens the gates that a side input's watermark has passed.
+// passSide opens and forgets the gates that a side input's watermark has passed.
 func (e *Engine) passSide(st *stage, input int) {
 	in := &st.sides[input]
 	in.watermark = max(in.watermark, in.producers.min())
 	for len(in.ends) > 0 && passed(in.watermark, in.ends[0].end) {
-		e.unlock(in.ends.pop())
+		g := in.ends.pop()
+		delete(e.gates, g.id)
+		e.deleteGate(g.id)
+		e.unlock(g)
 	}
 }
 
 // openGates opens those for which a pane has arrived. One that no block has
-// named yet is remembered as open.
-func (e *Engine) openGates(ids []GateID) {
-	for _, id := range ids {
-		if g := e.gates[id]; g != nil {
+// named yet is remembered as open; one that was declared, and is not known any
+// more, has passed.
+func (e *Engine) openGates(out *Outcome) {
+	for _, id := range out.Opened {
+		g := e.gates[id]
+		switch {
+		case g != nil && g.open:
+			continue
+		case g != nil:
 			e.unlock(g)
-		} else {
-			e.gates[id] = &gate{open: true}
+		case slices.ContainsFunc(out.NewGates, func(d Gate) bool { return d.ID == id }):
+			continue
+		default:
+			g = &gate{id: id, open: true}
+			e.gates[id] = g
 		}
+		e.writeGate(g)
 	}
 }
 

@@ -2,10 +2,11 @@ package engine
 
 import "fresnel/internal/beam"
 
-// entry is a block in a queue: 64 bytes, and none for its elements.
+// entry is a block in a queue: 56 bytes, and none for its elements.
 type entry struct {
 	id      BlockID
-	count   int
+	count   int32
+	input   int32
 	bytes   int
 	minTime beam.EventTime
 	// hold is what the block holds its stage's watermark at, while it is pending
@@ -13,12 +14,13 @@ type entry struct {
 	hold beam.EventTime
 	// after is the commit that must be durable first (StableInput).
 	after CommitSeq
-	input int
+	// rank is the block's place in the image (Options.Durable).
+	rank rank
 }
 
 func (p *entry) block() InputBlock {
-	return InputBlock{Input: p.input, Block: Block{
-		ID: p.id, Count: p.count, Bytes: p.bytes, MinTime: p.minTime, Hold: p.hold,
+	return InputBlock{Input: int(p.input), Block: Block{
+		ID: p.id, Count: int(p.count), Bytes: p.bytes, MinTime: p.minTime, Hold: p.hold,
 	}}
 }
 
@@ -39,7 +41,7 @@ func (q *queue) push(p entry) {
 		q.slide(0)
 	}
 	q.all = append(q.all, p)
-	q.elements += p.count
+	q.elements += int(p.count)
 }
 
 // pushFront puts ps, in their order, before everything else.
@@ -51,7 +53,7 @@ func (q *queue) pushFront(ps []entry) {
 	}
 	q.head -= len(ps)
 	for i := range ps {
-		q.elements += ps[i].count
+		q.elements += int(ps[i].count)
 	}
 	copy(q.all[q.head:], ps)
 }
@@ -59,7 +61,7 @@ func (q *queue) pushFront(ps []entry) {
 func (q *queue) pop() entry {
 	p := q.all[q.head]
 	q.head++
-	q.elements -= p.count
+	q.elements -= int(p.count)
 	switch {
 	case q.head < len(q.all):
 	case cap(q.all) > 256:

@@ -5,6 +5,17 @@ package engine
 type outbox struct {
 	n      int64
 	blocks []Block
+	// ranks are the blocks' (Options.Durable).
+	ranks []rank
+}
+
+// entry is the entry as it is given out.
+func (o *outbox) entry(stage, shard int, after CommitSeq) *Entry {
+	en := &Entry{Stage: stage, Shard: shard, N: o.n, After: after, Blocks: make([]BlockID, 0, len(o.blocks))}
+	for k := range o.blocks {
+		en.Blocks = append(en.Blocks, o.blocks[k].ID)
+	}
+	return en
 }
 
 // offer notes that a sink's shard may be able to form an entry.
@@ -40,36 +51,39 @@ func (e *Engine) formEntry(st *stage, i int) {
 		return
 	}
 	sh.entries++
-	sh.outbox = &outbox{n: sh.entries, blocks: e.takeEntry(st, sh)}
+	sh.outbox = &outbox{n: sh.entries}
+	e.takeEntry(st, sh)
 	e.entries++
-	entry := &Entry{Stage: st.index, Shard: i, N: sh.outbox.n, After: e.nextSeq()}
-	entry.Blocks = make([]BlockID, 0, len(sh.outbox.blocks))
-	for k := range sh.outbox.blocks {
-		entry.Blocks = append(entry.Blocks, sh.outbox.blocks[k].ID)
+	entry := sh.outbox.entry(st.index, i, e.nextSeq())
+	c := Commit{Seq: entry.After, Stage: st.index, Entry: entry}
+	if e.Durable {
+		e.writeOutbox(st, i)
+		e.sealImage(&c)
 	}
-	e.ready.Commits = append(e.ready.Commits, Commit{Seq: entry.After, Stage: st.index, Entry: entry})
+	e.ready.Commits = append(e.ready.Commits, c)
 	e.ready.Entries = append(e.ready.Entries, *entry)
 }
 
 // takeEntry takes whole blocks up to the sink's bounds, at least one.
-func (e *Engine) takeEntry(st *stage, sh *shard) []Block {
-	var taken []Block
-	rows, bytes := 0, 0
+func (e *Engine) takeEntry(st *stage, sh *shard) {
+	out, rows, bytes := sh.outbox, 0, 0
 	for e.stableFront(sh) {
 		p := sh.queue.front()
-		if len(taken) > 0 && (rows+p.count > st.MaxEntryRows || bytes+p.bytes > st.MaxEntryBytes) {
+		if len(out.blocks) > 0 && (rows+int(p.count) > st.MaxEntryRows || bytes+p.bytes > st.MaxEntryBytes) {
 			break
 		}
-		rows += p.count
+		rows += int(p.count)
 		bytes += p.bytes
 		st.queued.sub(p)
 		if e.broken == ignoreFlight {
 			st.pending.remove(p.hold)
 		}
-		taken = append(taken, p.block().Block)
+		out.blocks = append(out.blocks, p.block().Block)
+		if e.Durable {
+			out.ranks = append(out.ranks, p.rank)
+		}
 		sh.queue.pop()
 	}
-	return taken
 }
 
 // entryWritten frees an entry; an acknowledgement of any other is ignored.
@@ -95,8 +109,15 @@ func (e *Engine) entryWritten(ev EntryWritten) {
 		b := &sh.outbox.blocks[k]
 		st.consumed.plus(amount{1, b.Count, b.Bytes})
 	}
+	if e.Durable {
+		e.image.deleteBlocks(st, ev.Shard, sh.outbox.ranks)
+	}
 	sh.outbox = nil
 	e.entries--
+	if e.Durable {
+		e.writeOutbox(st, ev.Shard)
+		e.sealImage(&c)
+	}
 	e.ready.Commits = append(e.ready.Commits, c)
 	e.refresh(st, ev.Shard)
 }

@@ -17,7 +17,9 @@ func (e *Engine) progressed(st *stage, all []SourceProgress) {
 		}
 		if p.Done {
 			e.endShard(st, p.Shard)
+			continue
 		}
+		e.writeShard(st, p.Shard)
 	}
 }
 
@@ -43,6 +45,7 @@ func (e *Engine) endShard(st *stage, i int) {
 	for o := range st.holds {
 		st.holds[o].set(i, beam.MaxEventTime)
 	}
+	e.writeShard(st, i)
 	e.touch(st)
 }
 
@@ -101,7 +104,7 @@ func (e *Engine) play(st *stage) bool {
 	for i := range st.shards {
 		sh := &st.shards[i]
 		if !sh.done && sh.nextClock <= e.now {
-			b := &bundle{stage: st, work: []ShardWork{{Shard: i}}}
+			b := &bundle{stage: st, work: []ShardWork{{Shard: i}}, ranks: make([][]rank, 1)}
 			sh.order = append(sh.order, b)
 			e.start(b, w)
 			return true

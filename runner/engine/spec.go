@@ -125,11 +125,15 @@ type Options struct {
 	// MaxPendingBytes is the size of all pending blocks above which sources rest
 	// (I9).
 	MaxPendingBytes int64
+	// Durable has commits carry what they change of the job's image, from which
+	// Restore makes an engine that goes on.
+	Durable bool
 }
 
 // Identifiers. Stages, shards, edges and pools are indexes.
 type (
-	// BundleID counts bundles from 1.
+	// BundleID counts bundles from 1, after each restoration from the next multiple
+	// of 2^40 on.
 	BundleID uint64
 	// BlockID is given by the runner's block store.
 	BlockID uint64

@@ -126,9 +126,11 @@ func (e *Engine) splitDone(ev *SplitDone) {
 	if !b.stage.StableInput {
 		b.after = 0
 	}
-	primary := e.holdPrimary(b, ev.Primary)
-	e.placeResidual(b, ev.Residual)
+	ranks := e.rankSplit(b, ev)
+	primary := e.holdPrimary(b, ev.Primary, ranks)
+	e.placeResidual(b, ev.Residual, ranks)
 	c.Consumed = e.replace(b, ev, primary)
+	e.sealImage(&c)
 	e.ready.Commits = append(e.ready.Commits, c)
 }
 
@@ -166,23 +168,49 @@ func (b *bundle) holds() map[placed]beam.EventTime {
 
 // holdPrimary accounts for the primaries; a block that is kept as it is keeps
 // its hold.
-func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks) map[int][]InputBlock {
+func (e *Engine) holdPrimary(b *bundle, parts []ShardBlocks, ranks cuts) map[int]part {
 	holds := b.holds()
-	primary := make(map[int][]InputBlock, len(parts))
-	for _, part := range parts {
-		for _, in := range part.Blocks {
-			if hold, ok := holds[placed{part.Shard, in.Block.ID}]; ok {
+	primary := make(map[int]part, len(parts))
+	for _, s := range parts {
+		for _, in := range s.Blocks {
+			if hold, ok := holds[placed{s.Shard, in.Block.ID}]; ok {
 				in.Block.Hold = hold
 			}
-			p := e.account(b.stage, in)
-			primary[part.Shard] = append(primary[part.Shard], p.block())
+			p := e.piece(b.stage, s.Shard, in, ranks)
+			primary[s.Shard] = primary[s.Shard].with(&p)
 		}
 	}
 	return primary
 }
 
+// part is what a bundle has of a shard.
+type part struct {
+	blocks []InputBlock
+	ranks  []rank // Options.Durable
+}
+
+func (p part) with(in *entry) part {
+	p.blocks = append(p.blocks, in.block())
+	if in.rank != 0 {
+		p.ranks = append(p.ranks, in.rank)
+	}
+	return p
+}
+
+// piece accounts for a block that a split has left or made, which waits for
+// nothing any more.
+func (e *Engine) piece(st *stage, shard int, in InputBlock, ranks cuts) entry {
+	p := entryOf(in)
+	e.account(st, &p)
+	if e.Durable {
+		p.rank = ranks.next(shard)
+		e.writeBlock(st, shard, &p, Block{})
+	}
+	return p
+}
+
 // replace gives the bundle its new input in the shards that the split names.
-func (e *Engine) replace(b *bundle, ev *SplitDone, primary map[int][]InputBlock) []BlockID {
+func (e *Engine) replace(b *bundle, ev *SplitDone, primary map[int]part) []BlockID {
 	var consumed []BlockID
 	b.work = slices.Clone(b.work)
 	b.size = amount{}
@@ -192,7 +220,10 @@ func (e *Engine) replace(b *bundle, ev *SplitDone, primary map[int][]InputBlock)
 			for k := range w.Blocks {
 				consumed = e.release(b.stage, &w.Blocks[k].Block, consumed)
 			}
-			w.Blocks = primary[w.Shard]
+			w.Blocks = primary[w.Shard].blocks
+			if e.Durable {
+				b.ranks[i] = primary[w.Shard].ranks
+			}
 		}
 		b.size.addAll(w.Blocks)
 	}
@@ -207,7 +238,7 @@ func names(list []ShardBlocks, shard int) bool {
 // what is queued, or, where later bundles of the shard are on their way, into a
 // bundle of their own that commits before those (I13). What is checkpointed, or
 // asks to be resumed later, goes behind what is queued.
-func (e *Engine) placeResidual(b *bundle, parts []ShardBlocks) {
+func (e *Engine) placeResidual(b *bundle, parts []ShardBlocks, ranks cuts) {
 	st := b.stage
 	rest := &bundle{stage: st, after: b.after}
 	for _, part := range parts {
@@ -216,9 +247,9 @@ func (e *Engine) placeResidual(b *bundle, parts []ShardBlocks) {
 		case b.asked.checkpoint:
 			e.takeBack(st, []ShardBlocks{part})
 		case order[len(order)-1] == b, e.broken == queueResiduals:
-			e.putFront(st, part)
+			e.putFront(st, part, ranks)
 		default:
-			e.follow(b, rest, part)
+			e.follow(b, rest, part, ranks)
 		}
 	}
 	if len(rest.work) > 0 {
@@ -226,28 +257,32 @@ func (e *Engine) placeResidual(b *bundle, parts []ShardBlocks) {
 	}
 }
 
-func (e *Engine) putFront(st *stage, part ShardBlocks) {
+func (e *Engine) putFront(st *stage, s ShardBlocks, ranks cuts) {
 	var front []entry
-	for _, in := range part.Blocks {
+	for _, in := range s.Blocks {
 		if e.late(in.Block.NotBefore) {
-			e.arrive(st, part.Shard, in)
+			ranks.next(s.Shard) // it arrives anew, with another
+			e.arrive(st, s.Shard, in)
 			continue
 		}
-		front = append(front, e.account(st, in))
+		front = append(front, e.piece(st, s.Shard, in, ranks))
 	}
-	e.enqueueFront(st, part.Shard, front)
+	e.enqueueFront(st, s.Shard, front)
 }
 
 // follow adds a part of b's input to a bundle that stands right behind b.
-func (e *Engine) follow(b, rest *bundle, part ShardBlocks) {
-	work := ShardWork{Shard: part.Shard}
-	for _, in := range part.Blocks {
-		p := e.account(b.stage, in)
+func (e *Engine) follow(b, rest *bundle, s ShardBlocks, ranks cuts) {
+	var in part
+	for i := range s.Blocks {
+		p := e.piece(b.stage, s.Shard, s.Blocks[i], ranks)
 		rest.size.add(&p)
-		work.Blocks = append(work.Blocks, p.block())
+		in = in.with(&p)
 	}
-	rest.work = append(rest.work, work)
-	sh := &b.stage.shards[part.Shard]
+	rest.work = append(rest.work, ShardWork{Shard: s.Shard, Blocks: in.blocks})
+	if e.Durable {
+		rest.ranks = append(rest.ranks, in.ranks)
+	}
+	sh := &b.stage.shards[s.Shard]
 	at := slices.Index(sh.order, b) + 1
 	sh.order = slices.Insert(sh.order, at, rest)
 }

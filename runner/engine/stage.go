@@ -61,14 +61,14 @@ type amount struct{ blocks, elements, bytes int }
 
 func (a *amount) add(p *entry) {
 	a.blocks++
-	a.elements += p.count
+	a.elements += int(p.count)
 	a.bytes += p.bytes
 }
 
 func (a *amount) addAll(blocks []InputBlock) {
 	for i := range blocks {
 		a.blocks++
-		a.elements += clamp(blocks[i].Block.Count)
+		a.elements += int(clampCount(blocks[i].Block.Count))
 		a.bytes += clamp(blocks[i].Block.Bytes)
 	}
 }
@@ -81,7 +81,7 @@ func (a *amount) plus(o amount) {
 
 func (a *amount) sub(p *entry) {
 	a.blocks--
-	a.elements -= p.count
+	a.elements -= int(p.count)
 	a.bytes -= p.bytes
 }
 
@@ -125,6 +125,8 @@ type shard struct {
 	outbox *outbox
 	// entries counts the sink's entries of this shard.
 	entries int64
+	// lastRank is the rank of the block that arrived last (Options.Durable).
+	lastRank rank
 }
 
 func newStage(index int, spec StageSpec) *stage {

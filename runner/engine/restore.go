@@ -1,0 +1,360 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+
+	"fresnel/internal/beam"
+)
+
+// Restore makes an Engine that goes on from the rows of an image, in the order of
+// their keys; none is a fresh start. The graph must be the one that the image is
+// of. Bundles that were in flight are not in it: their blocks are queued again,
+// at their old place.
+func Restore(spec Spec, rows iter.Seq2[string, []byte]) (*Engine, *Restored, error) {
+	spec.Options.Durable = true
+	e, err := assemble(spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &restorer{Engine: e, named: map[GateID]bool{}}
+	for key, val := range rows {
+		if err := r.row(key, val); err != nil {
+			return nil, nil, fmt.Errorf("engine: the row %q of the job's image cannot be used: %w", key, err)
+		}
+	}
+	if err := r.complete(); err != nil {
+		return nil, nil, fmt.Errorf("engine: the job's image cannot be used: %w", err)
+	}
+	e.begin()
+	if e.state == Draining {
+		e.drainSources()
+		e.propagate()
+	}
+	return e, r.restored(), nil
+}
+
+// restorer fills an engine from the rows of an image.
+type restorer struct {
+	*Engine
+	// last is the key of the row before.
+	last string
+	// formatted and counted tell whether these rows were there.
+	formatted, counted bool
+	// named are the gates that blocks name.
+	named map[GateID]bool
+	// boxes are the outboxes whose blocks have not all come by.
+	boxes []*box
+	again []Entry
+}
+
+// box is an outbox that is being filled: its blocks come by in the order of their
+// ranks, and are put in that of the entry.
+type box struct {
+	stage, shard int
+	out          *outbox
+	at           map[rank]int
+}
+
+// mostIncarnations bounds how often a job is restored.
+const mostIncarnations = 1 << 23
+
+func (r *restorer) row(key string, val []byte) error {
+	if key == "" || key <= r.last {
+		return errors.New("it is out of order")
+	}
+	r.last = key
+	if !r.formatted && key[0] != formatRow {
+		return errors.New("the row that tells the format is missing")
+	}
+	switch key[0] {
+	case formatRow:
+		return r.format(key, val)
+	case countRow:
+		return r.count(key, val)
+	case outboxRow:
+		return r.outbox(key, val)
+	case gateRow:
+		return r.gate(key, val)
+	case blockRow:
+		return r.block(key, val)
+	case shardRow:
+		return r.shard(key, val)
+	case floorRow:
+		return r.floor(key, val)
+	}
+	return errors.New("its kind is not known")
+}
+
+func (r *restorer) format(key string, val []byte) error {
+	if err := parseKey(key); err != nil {
+		return err
+	}
+	f, err := parseFormat(val)
+	if err != nil {
+		return err
+	}
+	if f.shape != r.image.shape {
+		return errors.New("it is of a job with another graph")
+	}
+	r.formatted = true
+	r.image.incarnation = f.incarnation + 1
+	r.lastBundle = BundleID(r.image.incarnation << incarnationBits)
+	return nil
+}
+
+// incarnationBits is how many bundles each incarnation may start.
+const incarnationBits = 40
+
+func (r *restorer) count(key string, val []byte) error {
+	if err := parseKey(key); err != nil {
+		return err
+	}
+	c, err := parseCount(val)
+	if err != nil {
+		return err
+	}
+	r.counted = true
+	r.seq, r.durable = c.seq, c.seq
+	if c.draining {
+		r.state = Draining
+	}
+	return nil
+}
+
+// stageOf reads the stage and shard that a key begins with, and numbers behind.
+func (r *restorer) stageOf(key string, more ...*uint64) (*stage, int, error) {
+	var stage, shard uint64
+	if err := parseKey(key, append([]*uint64{&stage, &shard}, more...)...); err != nil {
+		return nil, 0, err
+	}
+	if stage >= uint64(len(r.stages)) || shard >= uint64(r.stages[stage].Shards) {
+		return nil, 0, errors.New("there is no such stage or shard")
+	}
+	return r.stages[stage], int(shard), nil
+}
+
+func (r *restorer) outbox(key string, val []byte) error {
+	st, i, err := r.stageOf(key)
+	if err != nil {
+		return err
+	}
+	v, err := parseOutbox(val)
+	if err != nil {
+		return err
+	}
+	if st.Role != Sink {
+		return errors.New("only sinks have an outbox")
+	}
+	sh := &st.shards[i]
+	sh.entries = v.n
+	if len(v.ranks) == 0 {
+		return nil
+	}
+	sh.outbox = &outbox{n: v.n, ranks: v.ranks, blocks: make([]Block, len(v.ranks))}
+	b := &box{stage: st.index, shard: i, out: sh.outbox, at: make(map[rank]int, len(v.ranks))}
+	for k, rank := range v.ranks {
+		b.at[rank] = k
+	}
+	if len(b.at) < len(v.ranks) {
+		return errors.New("it names a block twice")
+	}
+	r.boxes = append(r.boxes, b)
+	r.entries++
+	return nil
+}
+
+func (r *restorer) gate(key string, val []byte) error {
+	var id uint64
+	if err := parseKey(key, &id); err != nil {
+		return err
+	}
+	v, err := parseGate(val)
+	if err != nil {
+		return err
+	}
+	g := &gate{id: GateID(id), open: v.open, ends: v.ends, stage: v.stage, side: v.side, end: v.end}
+	r.gates[g.id] = g
+	if !v.ends {
+		return nil
+	}
+	if v.stage >= len(r.stages) || v.side >= len(r.stages[v.stage].sides) {
+		return errors.New("there is no such side input")
+	}
+	r.stages[v.stage].sides[v.side].ends.push(g)
+	return nil
+}
+
+func (r *restorer) block(key string, val []byte) error {
+	var place uint64
+	st, i, err := r.stageOf(key, &place)
+	if err != nil {
+		return err
+	}
+	v, err := parseBlock(val)
+	if err != nil {
+		return err
+	}
+	if place == 0 || place > math.MaxInt64 {
+		return errors.New("its place is out of range")
+	}
+	if st.reads() {
+		return errors.New("the stage has no input")
+	}
+	p := v.entry
+	p.rank = rank(place)
+	sh := &st.shards[i]
+	sh.lastRank = max(sh.lastRank, r.arrival(p.rank))
+	for _, id := range v.gates {
+		r.named[id] = true
+	}
+	r.account(st, &p)
+	if !r.fill(st, i, &p) {
+		r.settleAt(st, i, p, v.notBefore.time(), v.gates)
+	}
+	return nil
+}
+
+// fill puts a block into the outbox that it belongs to, if it does.
+func (r *restorer) fill(st *stage, i int, p *entry) bool {
+	for len(r.boxes) > 0 {
+		b := r.boxes[0]
+		if b.stage != st.index || b.shard != i {
+			return false
+		}
+		k, ok := b.at[p.rank]
+		if !ok {
+			return false
+		}
+		b.out.blocks[k] = p.block().Block
+		delete(b.at, p.rank)
+		if len(b.at) == 0 {
+			r.boxes = r.boxes[1:]
+		}
+		return true
+	}
+	return false
+}
+
+func (r *restorer) shard(key string, val []byte) error {
+	st, i, err := r.stageOf(key)
+	if err != nil {
+		return err
+	}
+	v, err := parseShard(val, len(st.holds))
+	if err != nil {
+		return err
+	}
+	if !st.reads() && (!st.Exclusive || st.Role != Process) {
+		return errors.New("the stage has no state")
+	}
+	sh := &st.shards[i]
+	for o, hold := range v.holds {
+		st.holds[o].set(i, hold)
+	}
+	sh.done = v.done && st.reads()
+	if st.reads() {
+		sh.nextClock = instant(v.nextClock)
+		return nil
+	}
+	sh.nextEvent = v.nextEvent
+	if v.nextClock != unsetWall {
+		sh.nextClock = instant(v.nextClock)
+		r.timers++
+	}
+	return nil
+}
+
+func (r *restorer) floor(key string, val []byte) error {
+	var index uint64
+	if err := parseKey(key, &index); err != nil {
+		return err
+	}
+	if index >= uint64(len(r.stages)) {
+		return errors.New("there is no such stage")
+	}
+	st := r.stages[index]
+	v, err := parseFloor(val, len(st.output))
+	if err != nil {
+		return err
+	}
+	st.input = v.input
+	copy(st.output, v.output)
+	return nil
+}
+
+// complete tells whether nothing is missing, and lets the watermarks that were
+// reached be known downstream.
+func (r *restorer) complete() error {
+	if r.formatted != r.counted {
+		return errors.New("it does not tell its last commit")
+	}
+	if len(r.boxes) > 0 {
+		return fmt.Errorf("blocks of entry %d of shard %d of %q are missing",
+			r.boxes[0].out.n, r.boxes[0].shard, r.stages[r.boxes[0].stage].Name)
+	}
+	for _, st := range r.stages {
+		for o := range st.output {
+			if st.output[o] > beam.MinEventTime {
+				r.tell(st, o)
+			}
+		}
+	}
+	return nil
+}
+
+// restored tells what is there, and has the entries given again.
+func (r *restorer) restored() *Restored {
+	out := &Restored{Commits: r.seq, Draining: r.state == Draining, Blocks: slices.Sorted(maps.Keys(r.readers))}
+	for id := range r.gates {
+		r.named[id] = true
+	}
+	out.Gates = slices.Sorted(maps.Keys(r.named))
+	for _, st := range r.stages {
+		for i := range st.shards {
+			if box := st.shards[i].outbox; box != nil {
+				out.Entries = append(out.Entries, *box.entry(st.index, i, r.seq))
+			}
+		}
+	}
+	r.resend = slices.Clone(out.Entries)
+	return out
+}
+
+// rebase counts time from the first step on, and no longer from 1970.
+func (e *Engine) rebase(by instant) {
+	for k := range e.delays {
+		e.delays[k].at -= by
+	}
+	for _, st := range e.stages {
+		for i := range st.shards {
+			sh := &st.shards[i]
+			if sh.nextClock == never || sh.nextClock == 0 {
+				continue
+			}
+			sh.nextClock -= by
+			if st.clocks.get(i) != never {
+				st.clocks.set(i, sh.nextClock)
+			}
+		}
+		e.clocks.set(st.index, st.clocks.min())
+	}
+}
+
+// shapeOf tells graphs apart: an image fits only the one that it was made by.
+func shapeOf(spec *Spec) uint64 {
+	h := fnv.New64a()
+	for i := range spec.Stages {
+		s := &spec.Stages[i]
+		fmt.Fprintln(h, "stage", s.Name, s.Role, s.Shards, s.Exclusive, s.SideInputs, s.Outputs)
+	}
+	for _, edge := range spec.Edges {
+		fmt.Fprintln(h, "edge", edge.From, edge.Output, edge.To, edge.Input, edge.Kind, edge.Keep)
+	}
+	return h.Sum64()
+}
