@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"sync"
+	"time"
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
@@ -97,16 +98,24 @@ func (hb *harnessBundle) work() error {
 			return err
 		}
 	}
-	hb.takeDue()
+	since := time.Now()
 	if err := hb.admit(); err != nil {
 		return err
 	}
+	if err := hb.putAside(); err != nil {
+		return err
+	}
+	hb.takeDue()
+	hb.takeSorted()
 	if hb.idle() {
-		return hb.finish(&fnapi.Result{Elapsed: -1}) // it says nothing about what elements cost
+		return hb.finish(hb.idled(since))
 	}
 	res, err := hb.onWorker()
 	if err != nil {
 		return err
+	}
+	if hb.x.sorter != nil {
+		res.Elapsed = -1 // it is not that of the elements that the bundle was formed of
 	}
 	return hb.finish(res)
 }
@@ -181,7 +190,7 @@ func (hb *harnessBundle) takeDue() {
 		if !work.EventDue && !work.ProcessingDue {
 			continue
 		}
-		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.b.Watermark, work.ProcessingDue, hb.b.Now, maxTimers) {
+		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, hb.b.Now, maxTimers) {
 			hb.fire(t)
 		}
 	}
