@@ -150,7 +150,7 @@ func (o *outputCollector) scan(data []byte) (int, error) {
 			break
 		}
 		if err == nil {
-			all.grow(n, el.Timestamp)
+			all.grow(n, el.Hold)
 			err = o.element(data, all.end, &el)
 		}
 		if err != nil {

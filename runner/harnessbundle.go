@@ -304,8 +304,8 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 		if err != nil || n != len(r.Element) {
 			return nil, &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "a residual is not one element of the stage's input", Cause: err}
 		}
-		b := block(r.Element, 1, el.Timestamp)
-		b.Hold = residualHold(r, el.Timestamp)
+		b := block(r.Element, 1, el.Hold)
+		b.Hold = residualHold(r, el.Hold)
 		if r.Delay > 0 {
 			b.NotBefore = hb.x.job.clock.now().Add(r.Delay)
 		}
@@ -315,7 +315,7 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 }
 
 // residualHold is the output watermark that the residual promises: the least
-// over its outputs, the element's time where none is given.
+// over its outputs, the element's hold where none is given.
 func residualHold(r fnapi.Residual, element beam.EventTime) beam.EventTime {
 	if len(r.OutputWatermarks) == 0 {
 		return element

@@ -45,7 +45,7 @@ const (
 func (s *spreadSender) element(data []byte, end int, el *coder.Element) {
 	s.run.end = end
 	s.run.count++
-	s.run.least = min(s.run.least, el.Timestamp)
+	s.run.least = min(s.run.least, el.Hold)
 	most := min(1+s.dealt/(4*s.edge.shards), spreadCount)
 	if s.dealt == 0 {
 		most = spreadFirst
@@ -105,7 +105,7 @@ func (s *keySender) element(el *coder.Element) error {
 	if err != nil {
 		return err
 	}
-	s.noted = append(s.noted, note{len(el.Raw), shard, el.Timestamp})
+	s.noted = append(s.noted, note{len(el.Raw), shard, el.Hold})
 	s.sums[shard] += len(el.Raw)
 	return nil
 }
@@ -193,7 +193,7 @@ func (s *gatedSender) element(w *coder.Windowed, el *coder.Element) error {
 	b := s.block(shard)
 	b.data = append(b.data, el.Raw...)
 	b.count++
-	b.least = min(b.least, el.Timestamp)
+	b.least = min(b.least, el.Hold)
 	if len(b.data) >= maxBlock || s.edge.plan.Routing == translate.Spread && b.count >= spreadCount {
 		s.close(b)
 	}
