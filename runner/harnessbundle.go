@@ -235,7 +235,7 @@ func (hb *harnessBundle) output(from beam.TransformID, family string, data []byt
 func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	c := hb.collector
 	if err := c.finish(); err != nil {
-		return hb.x.stage.badOutput(err)
+		return hb.x.stage.unfinished(err)
 	}
 	if len(hb.timers) > 0 {
 		return hb.x.stage.badOutput(coder.ErrShort)

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"maps"
 	"slices"
 
 	"fresnel/internal/beam"
@@ -168,6 +169,11 @@ type gatedSender struct {
 	// gates are those of the windows of the last element.
 	windows []byte
 	gates   []engine.Gate
+	// Where an SDK must be asked for gates, that is at the bundle's end: until then
+	// elements, of the coder windowed, are parked, and seen are their windows.
+	windowed *coder.Windowed
+	parked   []byte
+	seen     map[string]bool
 }
 
 type gatedBlock struct {
@@ -180,6 +186,49 @@ type gatedBlock struct {
 const maxOpen = 64
 
 func (s *gatedSender) element(w *coder.Windowed, el *coder.Element) error {
+	if s.edge.gater.asks() {
+		return s.park(w, el)
+	}
+	return s.place(w, el)
+}
+
+// park keeps an element for the bundle's end.
+func (s *gatedSender) park(w *coder.Windowed, el *coder.Element) error {
+	s.windowed = w
+	s.parked = append(s.parked, el.Raw...)
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
+	return w.EachWindow(el, func(raw []byte) error {
+		s.seen[string(raw)] = true
+		return nil
+	})
+}
+
+// unpark places the elements that were parked.
+func (s *gatedSender) unpark() error {
+	if len(s.parked) == 0 {
+		return nil
+	}
+	if err := s.edge.gater.learn(slices.Sorted(maps.Keys(s.seen))); err != nil {
+		return err
+	}
+	var el coder.Element
+	for data := s.parked; len(data) > 0; {
+		n, err := s.windowed.Scan(data, &el)
+		if err != nil {
+			return err
+		}
+		if err := s.place(s.windowed, &el); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// place adds an element to the block of those that wait for the same.
+func (s *gatedSender) place(w *coder.Windowed, el *coder.Element) error {
 	shard, err := s.shard(el)
 	if err != nil {
 		return err
@@ -219,7 +268,7 @@ func (s *gatedSender) block(shard int) *gatedBlock {
 		}
 	}
 	if len(s.open) >= maxOpen {
-		s.finish()
+		s.closeAll()
 	}
 	b := &gatedBlock{shard: shard, gates: s.gates, openBlock: openBlock{least: beam.MaxEventTime}}
 	s.open = append(s.open, b)
@@ -238,7 +287,16 @@ func (s *gatedSender) close(b *gatedBlock) {
 	b.openBlock = openBlock{least: beam.MaxEventTime}
 }
 
-func (s *gatedSender) finish() {
+// finish sends what is left.
+func (s *gatedSender) finish() error {
+	if err := s.unpark(); err != nil {
+		return err
+	}
+	s.closeAll()
+	return nil
+}
+
+func (s *gatedSender) closeAll() {
 	for _, b := range s.open {
 		s.close(b)
 	}
