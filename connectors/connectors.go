@@ -34,8 +34,13 @@ type Transform struct {
 	// Input is the coder of the elements that a sink is given, as the plan has
 	// it; nil for a source.
 	Input *coder.Windowed
-	// Durable tells that the outbox survives a crash, so that entries are sent
-	// again by another process. A sink then keeps its progress where it writes.
+	// Durable tells that the outbox survives a crash: entry n, once formed, keeps
+	// its number and its bytes, and numbers go on from 1 without a gap as long as
+	// the job lives, whichever process sends them. After a crash another process
+	// opens the shards, under a higher epoch, and sends again what it does not
+	// know to be there. A sink then keeps its progress where it writes, in the
+	// transaction of the entry. Without it a job ends with its process, and a
+	// sink may count on meeting each entry in one process only.
 	Durable bool
 }
 

@@ -4,12 +4,14 @@
 // group rebalance, and a consumer group, if one is named, only gives the first
 // offset and is told the last. Record sets are decoded by a decoder of our own
 // straight into windowed elements (batch.go says why). A write sends each
-// entry's records in order, as an idempotent producer.
+// entry's records in order, as an idempotent producer or, where the outbox is
+// durable, in one transaction with its number.
 //
 //	expander.go    what ReadFromKafka and the others become
 //	source.go      splits, start offsets, commits; reader.go reads a partition
 //	batch.go       record batches → records; format.go records → elements
-//	sink.go        entries → record batches → Produce
+//	sink.go        entries → writer.go record batches → Produce
+//	exactlyonce.go entries → transactions; transaction.go their requests
 //	properties.go  the Java clients' settings; security.go TLS and SASL
 //
 // Fresnel trusts a broker as far as its own memory: whatever bytes it sends,

@@ -107,8 +107,9 @@ func (e *batchEncoder) finish(compression compress.Compression) (batch, error) {
 
 // producer identifies an idempotent producer; id -1 is none.
 type producer struct {
-	id    int64
-	epoch int16
+	id            int64
+	epoch         int16
+	transactional bool // its batches are within transactions
 }
 
 // stamp gives the batch its producer and the sequence number of its first
@@ -117,6 +118,9 @@ func (b *batch) stamp(p producer, sequence int32) {
 	binary.BigEndian.PutUint64(b.raw[43:], uint64(p.id))
 	binary.BigEndian.PutUint16(b.raw[51:], uint16(p.epoch))
 	binary.BigEndian.PutUint32(b.raw[53:], uint32(sequence))
+	if p.transactional {
+		b.raw[22] |= transactionalFlag
+	}
 	binary.BigEndian.PutUint32(b.raw[17:], crc32.Checksum(b.raw[crcStart:], castagnoli))
 }
 

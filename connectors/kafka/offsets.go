@@ -73,24 +73,21 @@ func (s *source) committed(ctx context.Context, all []topicPartition) (map[topic
 	if s.consumer.group == "" {
 		return offsets, nil
 	}
-	req := &kafkago.OffsetFetchRequest{GroupID: s.consumer.group, Topics: map[string][]int{}}
-	for _, tp := range all {
-		req.Topics[tp.topic] = append(req.Topics[tp.topic], int(tp.partition))
+	req := &offsetFetchRequest{GroupID: s.consumer.group, RequireStable: true}
+	for _, t := range byTopic(all) {
+		req.Topics = append(req.Topics, offsetFetchTopic{Name: t.Name, Partitions: t.Partitions})
 	}
-	res, err := s.client.OffsetFetch(ctx, req)
+	res, err := ask[*offsetFetchResponse](ctx, link{s.transport, s.addr, s.consumer.timeout}, req)
 	if err == nil {
-		err = res.Error
+		err = offsetsError(res)
 	}
 	if err != nil {
 		return nil, s.explain(err, "find the offsets of group "+s.consumer.group)
 	}
-	for topic, partitions := range res.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				return nil, s.explain(p.Error, "find the offsets of group "+s.consumer.group)
-			}
-			if p.CommittedOffset >= 0 {
-				offsets[topicPartition{topic, int32(p.Partition)}] = p.CommittedOffset
+	for _, topic := range res.Topics {
+		for _, p := range topic.Partitions {
+			if p.Offset >= 0 {
+				offsets[topicPartition{topic.Name, p.Partition}] = p.Offset
 			}
 		}
 	}

@@ -50,7 +50,8 @@ func broker(t testing.TB) *parts.Kafka {
 	}
 	shared.once.Do(func() {
 		if shared.dir, shared.err = os.MkdirTemp("", "fresnel-kafka-"); shared.err == nil { //nolint:usetesting // it outlives the test that happens to start it
-			shared.broker, shared.err = parts.LaunchKafka(shared.dir, filepath.Join(shared.dir, "log"))
+			shared.broker, shared.err = parts.LaunchKafka(shared.dir, filepath.Join(shared.dir, "log"),
+				"transaction.abort.timed.out.transaction.cleanup.interval.ms=500")
 		}
 	})
 	if shared.err != nil {
@@ -474,7 +475,7 @@ func writeTransform(t testing.TB, k *parts.Kafka, topic string, c *coder.Coder, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return connectors.Transform{URN: WriteURN, Payload: payload, Name: "Write logs", Job: "job", Input: coder.NewWindowed(c, coder.GlobalWindow)}
+	return connectors.Transform{URN: WriteURN, Payload: payload, Name: "Write logs", Job: "job-" + topic, Input: coder.NewWindowed(c, coder.GlobalWindow)}
 }
 
 var pairs = coder.KVOf(coder.Bytes, coder.Bytes)
@@ -482,7 +483,8 @@ var pairs = coder.KVOf(coder.Bytes, coder.Bytes)
 func TestSinkContract(t *testing.T) {
 	k := broker(t)
 	for name, change := range map[string]func(*writeSpec){
-		"Idempotent": nil,
+		"Idempotent":  func(s *writeSpec) { s.Producer[guaranteeKey] = atLeastOnce },
+		"ExactlyOnce": nil,
 		"Compressed": func(s *writeSpec) {
 			s.Producer["compression.type"], s.Producer["enable.idempotence"] = "lz4", "false"
 			s.Producer["max.request.size"] = "2000"
@@ -499,7 +501,8 @@ func TestSinkContract(t *testing.T) {
 					},
 					Contents: func(t testing.TB) []string { return contents(t, k, topic) },
 				}
-				if name == "Idempotent" {
+				c.Transform.Durable = name == "ExactlyOnce"
+				if name != "Compressed" {
 					c.Stop = func(testing.TB) { k.Kill() }
 					c.Start = func(t testing.TB) {
 						if err := k.Restart(); err != nil {
@@ -513,12 +516,61 @@ func TestSinkContract(t *testing.T) {
 	}
 }
 
-// contents returns the values of a topic, partition by partition.
+// contents returns the values of a topic as a reader with read_committed sees
+// them, partition by partition.
 func contents(t testing.TB, k *parts.Kafka, topic string) []string {
 	t.Helper()
+	s, err := newSource(readTransform(t, k, topic, func(r *readSpec) { r.Consumer["isolation.level"] = "read_committed" }), testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	all, err := s.partitions(ctx)
+	var ends map[topicPartition]int64
+	for err == nil {
+		if ends, err = s.listOffsets(ctx, all, kafkago.LastOffset); beam.CodeOf(err) != beam.Unavailable {
+			break
+		}
+		time.Sleep(50 * time.Millisecond) // a topic that was just made
+		err = ctx.Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out []string
-	for _, m := range messages(t, k, topic) {
-		out = append(out, string(m.Value))
+	for _, tp := range all {
+		out = append(out, partitionContents(ctx, t, s, tp, ends[tp])...)
+	}
+	return out
+}
+
+// partitionContents decodes the records of a partition up to its end.
+func partitionContents(ctx context.Context, t testing.TB, s *source, tp topicPartition, end int64) (out []string) {
+	t.Helper()
+	var d batchDecoder
+	for d.offset < end {
+		p, err := s.fetch(ctx, tp, d.offset)
+		if err != nil || p.ErrorCode != 0 {
+			t.Fatal(err, kafkago.Error(p.ErrorCode))
+		}
+		gone := make([]aborted, len(p.AbortedTransactions))
+		for i, a := range p.AbortedTransactions {
+			gone[i] = aborted{a.ProducerID, a.FirstOffset}
+		}
+		d.reset(p.RecordSet.data, d.offset, gone)
+		var r record
+		for {
+			more, err := d.next(&r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !more {
+				break
+			}
+			out = append(out, string(r.value))
+		}
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -37,8 +38,25 @@ type producerConfig struct {
 	// maxRequest bounds a batch before compression, as Java's producer does.
 	maxRequest  int
 	idempotence bool
-	ignored     []string
+	// guarantee is exactlyOnceWord or atLeastOnce: what a sink with a durable
+	// outbox does.
+	guarantee string
+	// idPrefix begins the transactional ids and groups of a sink; after
+	// transactionTimeout the broker aborts a transaction.
+	idPrefix           string
+	transactionTimeout time.Duration
+	ignored            []string
 }
+
+// guaranteeKey is a setting of our own in a producer's configuration, which
+// Java's clients ignore. Transactions cost an entry some ten milliseconds, and
+// readers see it when it is committed; at-least-once has idempotent writes, and
+// after a crash the last entries may be there twice.
+const (
+	guaranteeKey    = "fresnel.delivery.guarantee"
+	exactlyOnceWord = "exactly-once"
+	atLeastOnce     = "at-least-once"
+)
 
 func parseProducer(config map[string]string) (*producerConfig, error) {
 	p := newProperties(config)
@@ -46,6 +64,13 @@ func parseProducer(config map[string]string) (*producerConfig, error) {
 		connection:  parseConnection(p),
 		maxRequest:  p.size("max.request.size", 1<<20),
 		idempotence: p.flag("enable.idempotence", true),
+		guarantee:   p.choice(guaranteeKey, exactlyOnceWord, atLeastOnce),
+		idPrefix:    p.text("transactional.id", "fresnel"),
+
+		transactionTimeout: p.millis("transaction.timeout.ms", 60_000),
+	}
+	if !c.idempotence {
+		c.guarantee = atLeastOnce
 	}
 	p.choice("acks", "all", "-1", "1", "0")
 	switch p.choice("compression.type", "none", "gzip", "snappy", "lz4", "zstd") {
@@ -71,6 +96,10 @@ type sink struct {
 	transport *kafkago.Transport
 	client    *kafkago.Client
 	addr      net.Addr
+	job       string
+	durable   bool
+	// refreshEvery is the constant, but in tests.
+	refreshEvery time.Duration
 
 	mu        sync.Mutex
 	sequences map[int]*sequence // by shard
@@ -90,7 +119,7 @@ func newSink(t connectors.Transform, log *slog.Logger) (*sink, error) {
 	if t.Input == nil {
 		return nil, &beam.Error{Code: beam.Internal, What: "a sink without the coder of its input"}
 	}
-	s := &sink{name: t.Name, log: log, sequences: map[int]*sequence{}}
+	s := &sink{name: t.Name, log: log, job: t.Job, durable: t.Durable, refreshEvery: refreshEvery, sequences: map[int]*sequence{}}
 	var err error
 	if s.config, err = parseProducer(spec.Producer); err != nil {
 		return nil, err
@@ -119,8 +148,15 @@ func (s *sink) Shards() int { return sinkShards }
 func (s *sink) MaxEntry() (rows, bytes int) { return maxEntryRows, maxEntryBytes }
 
 // Open implements connectors.Sink. Without transactions there is no progress
-// to find: after a crash the last entry may be written twice.
-func (s *sink) Open(ctx context.Context, shard int, _ int64) (connectors.Writer, int64, error) {
+// to find: after a crash the last entries may be written twice.
+func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Writer, int64, error) {
+	if s.durable && s.config.guarantee == exactlyOnceWord {
+		w := newExactlyOnce(s, shard, epoch)
+		if err := w.begin(ctx); err != nil {
+			return nil, 0, err
+		}
+		return w, w.last, nil
+	}
 	w := newWriter(s, shard)
 	if w.started {
 		return w, 0, nil

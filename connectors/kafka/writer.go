@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type writer struct {
 	*sink
 	shard int
 	*sequence
+	// transactionalID goes with every batch of a transaction; "" outside one.
+	transactionalID string
 }
 
 // sequence is what a shard has written. The sink keeps it, so that it outlives
@@ -104,7 +107,7 @@ func (w *writer) newProducer(ctx context.Context) (producer, error) {
 	case r.ErrorCode != 0:
 		return producer{}, kafkago.Error(r.ErrorCode)
 	}
-	return producer{r.ProducerID, r.ProducerEpoch}, nil
+	return producer{id: r.ProducerID, epoch: r.ProducerEpoch}, nil
 }
 
 // failed explains an error; the next try finds the cluster anew.
@@ -306,7 +309,7 @@ func (w *writer) requests(ctx context.Context, e *encoded) ([]*rawproduce.Reques
 			}
 			req := byLeader[p.Leader.ID]
 			if req == nil {
-				req = &rawproduce.Request{Acks: -1, Timeout: int32(w.config.timeout.Milliseconds())}
+				req = &rawproduce.Request{TransactionalID: w.transactionalID, Acks: -1, Timeout: int32(w.config.timeout.Milliseconds())}
 				byLeader[p.Leader.ID] = req
 			}
 			addPartition(req, topic.Name, p.ID, batches[0].raw)
@@ -346,6 +349,12 @@ func addPartition(req *rawproduce.Request, topic string, partition int, raw []by
 	req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: topic, Partitions: []rawproduce.RequestPartition{p}})
 }
 
+// forgetting are the answers to an idempotent producer that the broker does not
+// know any more.
+var forgetting = []kafkago.Error{
+	kafkago.OutOfOrderSequenceNumber, kafkago.UnknownProducerId, kafkago.InvalidProducerEpoch, kafkago.InvalidProducerIDMapping,
+}
+
 // take reads an answer: what is there, also from an earlier try, leaves the
 // queue. forgotten tells that the broker does not know the producer any more,
 // which happens when its records expire, or its log was lost with a leader.
@@ -353,10 +362,10 @@ func (w *writer) take(e *encoded, res *produce.Response) (forgotten bool, err er
 	for _, t := range res.Topics {
 		for _, p := range t.Partitions {
 			tp := topicPartition{t.Topic, p.Partition}
-			switch code := kafkago.Error(p.ErrorCode); code {
-			case 0, kafkago.DuplicateSequenceNumber:
+			switch code := kafkago.Error(p.ErrorCode); {
+			case code == 0, code == kafkago.DuplicateSequenceNumber:
 				e.acknowledge(tp)
-			case kafkago.OutOfOrderSequenceNumber, kafkago.UnknownProducerId, kafkago.InvalidProducerEpoch, kafkago.InvalidProducerIDMapping:
+			case !w.producer.transactional && slices.Contains(forgetting, code):
 				forgotten = true
 			default:
 				err = errors.Join(err, fmt.Errorf("%s: %w", tp, code))

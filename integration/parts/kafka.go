@@ -208,3 +208,14 @@ func kafkaJars() (string, error) {
 		}
 	}
 }
+
+// KafkaJava returns the arguments of java that come before a class or a source file which uses Kafka's own client;
+// nil without Kafka's jars.
+func KafkaJava() []string {
+	jars, err := kafkaJars()
+	if err != nil {
+		return nil
+	}
+	args := javaArgs(jars, "")
+	return args[:len(args)-1]
+}
