@@ -25,10 +25,6 @@ import (
 //	   │                │                       │
 //	   │                └──────────Drain────────┴▶ DRAINING ─▶ DRAINED, FAILED
 //	   └─Cancel─▶ CANCELLED ◀── CANCELLING ◀─Cancel─ any of the three
-//
-// A durable job that is stopped goes back from any of the three to STOPPED, and
-// another Run goes on with it. One whose server ends stays in its state; the
-// next server moves it to STARTING, or to DRAINING if it was asked to drain.
 const (
 	stopped    = jobpb.JobState_STOPPED
 	starting   = jobpb.JobState_STARTING
@@ -75,12 +71,6 @@ type job struct {
 	drain      chan struct{}      // closed by requestDrain
 	drainAsked bool
 
-	dir     *jobDir // nil in a job that nobody knows of after this server
-	epoch   int64   // of the run; see Submission
-	resumed bool
-	leaving leaving // why the run is being cut off
-	idle    idle    // whether the job waits to go on
-
 	metrics func() (attempted, committed []*pipepb.MonitoringInfo)
 	final   *jobpb.MetricResults // set when the job has ended
 	size    int                  // bytes of pipeline, options and final metrics
@@ -94,7 +84,6 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 		created:  time.Now(),
 		log:      log.With("job", string(id)),
 		drain:    make(chan struct{}),
-		epoch:    1,
 		size:     proto.Size(req),
 	}
 	j.enter(stopped)
@@ -105,25 +94,16 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 func (j *job) submission(retrieval string) *Submission {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
-		RetrievalEndpoint: retrieval, Epoch: j.epoch, Resumed: j.resumed}
-	if j.durable() {
-		s.Dir = j.dir.statePath()
-	}
-	return s
+	return &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
+		RetrievalEndpoint: retrieval, Epoch: 1}
 }
 
 // enter moves the job to a state. The caller holds the lock, or the only
 // reference to the job.
 func (j *job) enter(state jobpb.JobState_Enum) {
 	j.state, j.since = state, time.Now()
+	j.history.addState(state, j.since)
 	j.states.addState(state, j.since)
-	j.persist(j.history.addState(state, j.since))
-}
-
-// tell adds a message to the history. The caller holds the lock.
-func (j *job) tell(level Level, at time.Time, text string) {
-	j.persist(j.history.addMessage(level, at, text))
 }
 
 // current returns the state and the time since when it holds.
@@ -142,10 +122,6 @@ func (j *job) start(cancel context.CancelFunc) (first bool, err error) {
 	switch {
 	case j.staging:
 		return false, status.Errorf(codes.FailedPrecondition, "job %s: its artifacts are still being staged", j.id)
-	case j.idle != notIdle:
-		j.cancel = cancel
-		j.goOn()
-		return true, nil
 	case j.state == stopped:
 		j.cancel, j.started = cancel, time.Now()
 		j.warnOfUnstaged()
@@ -165,7 +141,7 @@ func (j *job) warnOfUnstaged() {
 	}
 	for id, env := range j.pipeline.GetComponents().GetEnvironments() {
 		if n := countUnstaged(env.GetDependencies()); n > 0 {
-			j.tell(Warning, time.Now(), fmt.Sprintf(
+			j.history.addMessage(Warning, time.Now(), fmt.Sprintf(
 				"%d artifacts of environment %s were not staged: workers that Fresnel starts cannot get them", n, id))
 		}
 	}
@@ -188,12 +164,7 @@ func (j *job) run(ctx context.Context, r Runner, s *Submission) {
 // end publishes the outcome: metrics first, then the error, then the terminal
 // state, since clients ask and stop reading in that order.
 func (j *job) end(err error) {
-	final := j.readMetrics()
-	if j.leave(err) {
-		return
-	}
-	outcome, text := j.publish(err, final)
-	j.settle()
+	outcome, text := j.publish(err, j.readMetrics())
 	j.log.Info("job ended", "state", outcome.String(), "error", text, "took", time.Since(j.started))
 }
 
@@ -203,17 +174,11 @@ func (j *job) publish(err error, final *jobpb.MetricResults) (jobpb.JobState_Enu
 	j.final, j.metrics = final, nil
 	j.size += proto.Size(final)
 	outcome, text := j.outcome(err)
-	j.persistMetrics()
-	j.close(outcome, text)
-	return outcome, text
-}
-
-// close enters the last state, after the error that led to it.
-func (j *job) close(outcome jobpb.JobState_Enum, text string) {
 	if text != "" {
-		j.tell(Error, time.Now(), text)
+		j.history.addMessage(Error, time.Now(), text)
 	}
 	j.enter(outcome)
+	return outcome, text
 }
 
 // outcome decides how the job ended, and what its last error is. The Python
@@ -245,8 +210,8 @@ func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
 	defer j.mu.Unlock()
 	switch j.state {
 	case stopped:
-		j.idle = notIdle
-		j.close(cancelled, reason)
+		j.history.addMessage(Error, time.Now(), reason)
+		j.enter(cancelled)
 	case starting, running, draining:
 		j.reason = reason
 		j.enter(cancelling)
@@ -259,10 +224,11 @@ func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
 func (j *job) giveUp() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.state == stopped && j.idle == notIdle {
-		j.close(cancelled, "the job was prepared, and given up since it was not run")
+	if j.state == stopped {
+		j.history.addMessage(Error, time.Now(), "the job was prepared, and given up since it was not run")
+		j.enter(cancelled)
 	}
-	return terminal(j.state) && j.settled()
+	return terminal(j.state)
 }
 
 // requestDrain asks the job to stop its sources and finish, and returns its
@@ -272,7 +238,7 @@ func (j *job) requestDrain() (jobpb.JobState_Enum, error) {
 	defer j.mu.Unlock()
 	switch j.state {
 	case stopped:
-		return j.state, status.Errorf(codes.FailedPrecondition, "job %s does not run: there is nothing to drain", j.id)
+		return j.state, status.Errorf(codes.FailedPrecondition, "job %s has not been run: there is nothing to drain", j.id)
 	case starting, running:
 		j.enter(draining)
 		j.drainAsked = true
@@ -307,8 +273,7 @@ func (j *job) info() JobInfo {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return JobInfo{ID: j.id, Name: j.name, State: j.state, Since: j.since,
-		Prepared: j.created, Started: j.started, Error: j.failure,
-		Durable: j.durable(), Epoch: j.epoch, Kept: j.idle == idleKept}
+		Prepared: j.created, Started: j.started, Error: j.failure}
 }
 
 // bytes is the memory that the job takes in the table, about.
@@ -319,15 +284,14 @@ func (j *job) bytes() int {
 }
 
 // read returns the next entries of a history after position seq. If there are
-// none yet, more is closed when there are; err is errIdle if there will be none
-// as things are.
-func (j *job) read(h *history, seq int64) (next []entry, more <-chan struct{}, err error) {
+// none yet, more is closed when there are.
+func (j *job) read(h *history, seq int64) (next []entry, more <-chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if next = h.from(seq, readBatch); len(next) == 0 {
-		more, err = h.changed(), j.idle.streamEnd(j.id)
+		more = h.changed()
 	}
-	return next, more, err
+	return next, more
 }
 
 // readBatch is the number of entries that a stream copies out of the history
@@ -351,8 +315,7 @@ func (r reporter) Message(level Level, at time.Time, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !terminal(r.state) {
-		r.tell(level, at, text)
-		r.compactLog()
+		r.history.addMessage(level, at, text)
 	}
 }
 

@@ -61,8 +61,6 @@ func (a *stagingAPI) ReverseArtifactRetrievalService(stream stagingStream) error
 	if err != nil {
 		return err
 	}
-	a.service.stagings.RLock()
-	defer a.service.stagings.RUnlock()
 	pipeline, err := j.beginStaging()
 	if err != nil {
 		return err
@@ -73,10 +71,17 @@ func (a *stagingAPI) ReverseArtifactRetrievalService(stream stagingStream) error
 	staged, err := s.environments(pipeline.GetComponents().GetEnvironments())
 	if err != nil {
 		j.log.Warn("staging failed", "error", err)
-		return asStatus(err)
+		return stagingStatus(err)
 	}
 	outcome = withEnvironments(pipeline, staged)
 	return nil
+}
+
+func stagingStatus(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return statusOf(err)
 }
 
 // beginStaging lets one stream at a time stage for the job.

@@ -35,33 +35,18 @@ func (j *job) newAside(s *translate.Stage) (*aside, error) {
 	return a, err
 }
 
-// ask sends one value and returns the one value that comes back.
+// ask sends one value and returns the one value that comes back. A worker that
+// is lost meanwhile is replaced and asked again.
 func (a *aside) ask(ctx context.Context, value []byte) ([]byte, error) {
-	answers, err := a.askAll(ctx, [][]byte{value})
-	if err == nil && len(answers) != 1 {
-		err = a.badAnswer(nil)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return answers[0], nil
-}
-
-// askAll sends values and returns what comes back. A worker that is lost
-// meanwhile is replaced and asked again.
-func (a *aside) askAll(ctx context.Context, values [][]byte) ([][]byte, error) {
-	var input []byte
-	for _, v := range values {
-		input = append(coder.AppendHeader(input, beam.EndOfGlobalWindow, 1, nil, beam.NoFiring), v...)
-	}
+	input := append(coder.AppendHeader(nil, beam.EndOfGlobalWindow, 1, nil, beam.NoFiring), value...)
 	for {
 		w, err := a.pool.any(ctx)
 		if err != nil {
 			return nil, err
 		}
-		answers, err := a.askWorker(ctx, w, input)
+		answer, err := a.askWorker(ctx, w, input)
 		if beam.CodeOf(err) != beam.Unavailable || ctx.Err() != nil {
-			return answers, err
+			return answer, err
 		}
 		if !sleep(ctx, backoff(0)) {
 			return nil, ctx.Err()
@@ -69,7 +54,7 @@ func (a *aside) askAll(ctx context.Context, values [][]byte) ([][]byte, error) {
 	}
 }
 
-func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([][]byte, error) {
+func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([]byte, error) {
 	var out []byte
 	run := w.Start(&fnapi.Bundle{ID: a.job.asideID(a.stage), Descriptor: a.descriptor, Source: a.stage.Harness.Source,
 		Sinks: a.stage.Harness.Sinks, Input: [][]byte{input},
@@ -86,20 +71,11 @@ func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([]
 	if _, err := run.Result(); err != nil {
 		return nil, err
 	}
-	var answers [][]byte
-	for len(out) > 0 {
-		var el coder.Element
-		n, err := a.out.Scan(out, &el)
-		if err != nil {
-			return nil, a.badAnswer(err)
-		}
-		answers, out = append(answers, el.Value), out[n:]
+	var el coder.Element
+	if n, err := a.out.Scan(out, &el); err != nil || n != len(out) {
+		return nil, &beam.Error{Code: beam.BadData, Where: a.stage.Name, What: "the SDK did not answer with one element", Cause: err}
 	}
-	return answers, nil
-}
-
-func (a *aside) badAnswer(cause error) error {
-	return &beam.Error{Code: beam.BadData, Where: a.stage.Name, What: "the SDK did not answer each question with one element", Cause: cause}
+	return el.Value, nil
 }
 
 // customMerge merges windows in the SDK (MERGE_WINDOWS): nil if the runner can.

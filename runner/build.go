@@ -46,6 +46,9 @@ func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *tra
 }
 
 func (j *job) build() error {
+	if err := j.begin(); err != nil {
+		return err
+	}
 	spec := engine.Spec{Options: j.engineOptions()}
 	byID := map[beam.StageID]*stage{}
 	for i, p := range j.plan.Stages {
@@ -77,9 +80,7 @@ func (j *job) build() error {
 		from.outputs[e.Output] = append(from.outputs[e.Output], ed)
 		spec.Edges = append(spec.Edges, ed.spec(from.index))
 	}
-	var err error
-	j.engine, err = engine.New(spec)
-	return err
+	return j.makeEngine(spec)
 }
 
 func (j *job) engineOptions() engine.Options {
@@ -95,7 +96,7 @@ func (j *job) engineOptions() engine.Options {
 		Streaming: j.plan.Streaming, TargetBundle: 300 * time.Millisecond,
 		MaxBundleBytes: 32 << 20, MaxBundleElements: 500_000, BusyLimit: 0.7,
 		UserRetries: int(retries), LostRetries: lost, Backoff: 100 * time.Millisecond,
-		MaxPendingBytes: j.runner.cfg.MaxPendingBytes,
+		MaxPendingBytes: j.runner.cfg.MaxPendingBytes, Durable: j.journal != nil,
 	}
 }
 
@@ -141,7 +142,7 @@ func (j *job) poolOf(env beam.EnvironmentID) *pool {
 // buildStage gives a stage its executor and its place in the engine.
 func (j *job) buildStage(st *stage) (err error) {
 	p := st.plan
-	st.spec = engine.StageSpec{Name: p.Name, Pool: nativePool, Shards: j.runner.cfg.Lanes, Outputs: len(p.Outputs), StableInput: p.StableInput}
+	st.spec = engine.StageSpec{Name: p.Name, Pool: nativePool, Shards: j.lanes, Outputs: len(p.Outputs), StableInput: p.StableInput}
 	switch p.Kind {
 	case translate.Impulse:
 		st.spec.Role, st.spec.Shards, st.spec.Pool = engine.Source, 1, sourcePool
@@ -154,7 +155,7 @@ func (j *job) buildStage(st *stage) (err error) {
 		st.spec.Role, st.spec.Shards = engine.Script, 1
 		st.executor = j.newScript(st)
 	case translate.Group:
-		st.spec.Shards, st.spec.Exclusive = j.runner.cfg.KeyShards, true
+		st.spec.Shards, st.spec.Exclusive = j.keyShards, true
 		st.executor, err = j.newGroup(st)
 	case translate.Rewindow:
 		st.executor, err = j.newRewindow(st)
@@ -170,7 +171,7 @@ func (j *job) buildHarness(st *stage) (err error) {
 	st.spec.Pool, st.spec.SideInputs = p.index, len(h.SideInputs)
 	st.spec.Splittable = !st.plan.Keyed
 	if st.plan.Keyed {
-		st.spec.Shards, st.spec.Exclusive = j.runner.cfg.KeyShards, true
+		st.spec.Shards, st.spec.Exclusive = j.keyShards, true
 	}
 	if h.UnboundedSDF {
 		st.spec.CheckpointAfter = 100 * time.Millisecond
@@ -178,13 +179,16 @@ func (j *job) buildHarness(st *stage) (err error) {
 	for _, s := range h.SideInputs {
 		st.sides = append(st.sides, state.NewSideInput(s.Multimap))
 	}
+	if err := j.recoverSides(st); err != nil {
+		return err
+	}
 	st.executor, err = j.newHarnessExecutor(st, p)
 	return err
 }
 
 func (j *job) connector(st *stage) (connectors.Connector, connectors.Transform, error) {
 	c := st.plan.Connector
-	t := connectors.Transform{URN: c.URN, Payload: c.Payload, Name: c.Transform, Job: string(j.sub.ID)}
+	t := connectors.Transform{URN: c.URN, Payload: c.Payload, Name: c.Transform, Job: string(j.sub.ID), Durable: j.journal != nil}
 	con := j.runner.connectors[c.URN]
 	if con == nil {
 		return nil, t, &beam.Error{Code: beam.Unsupported, What: "no connector runs " + c.URN}
@@ -207,7 +211,7 @@ func (j *job) buildSource(st *stage) error {
 	if err != nil {
 		return err
 	}
-	splits, err := j.splits(src, t.Name)
+	splits, err := j.readSplits(st, src)
 	if err != nil {
 		_ = src.Close() // nothing was read
 		return err

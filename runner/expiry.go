@@ -100,13 +100,11 @@ func (k keyWindow) is(window, user []byte) bool {
 	return k.window == string(window) && k.user == string(user)
 }
 
-// expire forgets what has expired, unless elements are due that may read it.
+// expire forgets what has expired.
 func (hb *harnessBundle) expire(sh *state.Shard) {
-	e := hb.x.expiry
-	if e == nil || e.global || hb.sortedDue(sh) <= hb.b.Watermark {
-		return
+	if e := hb.x.expiry; e != nil && !e.global {
+		sh.Expire(hb.b.Watermark, e.declared, maxExpired)
 	}
-	sh.Expire(hb.b.Watermark, e.declared, maxExpired)
 }
 
 // forgetSides forgets the windows of side inputs that no main window is mapped
@@ -122,6 +120,9 @@ func (hb *harnessBundle) forgetSides() {
 	for _, i := range e.sides {
 		hb.x.stage.sides[i].Forget(bound)
 		hb.x.job.gates.forget(sideKey{hb.x.stage.index, i}, bound)
+		if l := hb.x.job.journal; l != nil {
+			l.forgetSide(hb.x.stage.index, i, bound)
+		}
 	}
 }
 
@@ -252,7 +253,6 @@ func (hb *harnessBundle) times() []engine.ShardTimes {
 		hb.expire(sh)
 		t := engine.ShardTimes{Shard: n}
 		t.NextEvent, t.NextProcessing, t.Hold = sh.Times(hb.b.Watermark)
-		t.NextEvent = min(t.NextEvent, hb.sortedDue(sh))
 		all = append(all, t)
 	}
 	return all

@@ -23,6 +23,9 @@ type gates struct {
 	// encoded windows.
 	whole    map[sideKey]engine.Gate
 	byWindow map[sideKey]*btree.Map[string, engine.Gate]
+	// noted are the changes that a durable job has not written yet, nil in memory.
+	noted []gateNote
+	notes bool
 }
 
 // sideKey names a side input.
@@ -40,6 +43,7 @@ func (g *gates) of(k sideKey, end beam.EventTime) engine.Gate {
 	if !ok {
 		gate = g.next(k, end)
 		g.whole[k] = gate
+		g.note(gate, "")
 	}
 	return gate
 }
@@ -57,6 +61,7 @@ func (g *gates) ofWindow(k sideKey, raw string, end beam.EventTime) engine.Gate 
 	if !ok {
 		gate = g.next(k, end)
 		all.Set(raw, gate)
+		g.note(gate, raw)
 	}
 	return gate
 }
@@ -73,11 +78,12 @@ func (g *gates) forget(k sideKey, bound string) {
 	defer g.mu.Unlock()
 	all := g.byWindow[k]
 	for all != nil {
-		raw, _, ok := all.Min()
+		raw, gate, ok := all.Min()
 		if !ok || raw >= bound {
 			return
 		}
 		all.Delete(raw)
+		g.unnote(gate)
 	}
 }
 
@@ -93,12 +99,10 @@ type gater struct {
 	static []engine.Gate
 }
 
-// sideGate maps main windows to gates of one side input: by the standard mapping
-// to windows of fn, or by what the SDK says.
+// sideGate maps main windows to gates of one side input.
 type sideGate struct {
-	input   int
-	fn      window.Fn
-	mapping *windowMapping
+	input int
+	fn    window.Fn
 }
 
 // newGater returns nil for a stage without side inputs.
@@ -124,14 +128,6 @@ func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
 			g.sides = append(g.sides, sideGate{input: i, fn: strategy.Fn()})
 			continue
 		}
-		mapping, err := j.sideMapping(side, s)
-		if err != nil {
-			return nil, err
-		}
-		if mapping != nil {
-			g.sides = append(g.sides, sideGate{input: i, mapping: mapping})
-			continue
-		}
 		g.static = append(g.static, g.gates.of(sideKey{index, i}, wholeEnd(strategy)))
 	}
 	return g, nil
@@ -151,15 +147,6 @@ func (j *job) mappedSides(s *translate.Stage) ([]int, error) {
 		}
 	}
 	return mapped, nil
-}
-
-// sideMapping is the mapping of a side input's windows that only the SDK knows,
-// nil if there is none, or none from the windows that the stage's input is in.
-func (j *job) sideMapping(side translate.SideInputSpec, s *translate.Stage) (*windowMapping, error) {
-	if side.StandardMapping || side.MainWindowing != s.Inputs[0].Windowing {
-		return nil, nil
-	}
-	return j.newWindowMapping(side)
 }
 
 // dynamicMapping tells that the side window depends on the main window in a way
@@ -195,51 +182,19 @@ func (g *gater) of(dst []engine.Gate, w *coder.Windowed, e *coder.Element) ([]en
 		if err != nil {
 			return err
 		}
-		for i := range g.sides {
-			s := &g.sides[i]
-			to, err := s.mapped(raw, end)
-			if err != nil {
-				return err
-			}
-			dst = appendGate(dst, g.gates.ofWindow(sideKey{g.stage, s.input}, to.raw, to.end))
+		for _, s := range g.sides {
+			side := s.mapped(end)
+			gate := g.gates.ofWindow(sideKey{g.stage, s.input}, string(coder.AppendIntervalWindow(nil, side)), side.MaxTimestamp())
+			dst = appendGate(dst, gate)
 		}
 		return nil
 	})
 	return dst, err
 }
 
-// asks tells that finding gates may have to wait for an SDK.
-func (g *gater) asks() bool {
-	return slices.ContainsFunc(g.sides, func(s sideGate) bool { return s.mapping != nil })
-}
-
-// learn asks SDKs for what gates of these main windows depend on, so that of
-// finds it known.
-func (g *gater) learn(windows []string) error {
-	for _, s := range g.sides {
-		if s.mapping == nil {
-			continue
-		}
-		if err := s.mapping.learn(windows); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// mapped is the side window of an encoded main window that ends with the time
-// given.
-func (s *sideGate) mapped(main []byte, end beam.EventTime) (mappedWindow, error) {
-	if s.mapping != nil {
-		return s.mapping.of(main)
-	}
-	w := s.standard(end)
-	return mappedWindow{string(coder.AppendIntervalWindow(nil, w)), w.MaxTimestamp()}, nil
-}
-
-// standard is the standard mapping: of the side windows that hold the main window's
+// mapped is the standard mapping: of the side windows that hold the main window's
 // maximum timestamp the earliest, as the SDKs have it.
-func (s *sideGate) standard(end beam.EventTime) beam.Window {
+func (s sideGate) mapped(end beam.EventTime) beam.Window {
 	windows := s.fn.Assign(nil, end)
 	if len(windows) == 0 {
 		return beam.GlobalWindow

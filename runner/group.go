@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"time"
+
+	"fresnel/internal/beam"
 	"fresnel/runner/engine"
 	"fresnel/runner/window"
 )
@@ -20,6 +23,11 @@ const compactedInput = 1
 type groupExecutor struct {
 	native
 	shards []*window.Shard
+	// logs are what the shards of a durable job keep on disk; snapshots tells that
+	// what a bundle does cannot be done again, since the user's window function is
+	// asked.
+	logs      []*groupLog
+	snapshots bool
 }
 
 func (j *job) newGroup(s *stage) (executor, error) {
@@ -40,12 +48,24 @@ func (j *job) newGroup(s *stage) (executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &groupExecutor{native: native{job: j, stage: s, once: true}}
-	for range s.spec.Shards {
-		x.shards = append(x.shards, grouping.NewShard())
-	}
+	x := &groupExecutor{native: native{job: j, stage: s, once: true}, snapshots: merge != nil}
 	x.work = x.group
-	return x, nil
+	return x, x.makeShards(grouping)
+}
+
+func (x *groupExecutor) makeShards(g *window.Grouping) error {
+	for i := range x.stage.spec.Shards {
+		if x.job.journal == nil {
+			x.shards = append(x.shards, g.NewShard())
+			continue
+		}
+		sh, log, err := x.recoverShard(g, i)
+		if err != nil {
+			return err
+		}
+		x.shards, x.logs = append(x.shards, sh), append(x.logs, log)
+	}
+	return nil
 }
 
 // group is the work of a bundle.
@@ -66,11 +86,7 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	}
 	for _, in := range work.Blocks {
 		data := x.job.store.Block(uint64(in.Block.ID))
-		add := func() error { return sh.Add(data, b.Watermark, b.Now, out) }
-		if in.Input == compactedInput {
-			add = func() error { return sh.AddCompacted(data, out) }
-		}
-		if err := add(); err != nil {
+		if err := takeIn(sh, in.Input, data, b.Watermark, b.Now, out); err != nil {
 			return err
 		}
 	}
@@ -81,7 +97,18 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	}
 	out.Flush()
 	c.out.Shards = append(c.out.Shards, groupTimes(work.Shard, sh))
+	if x.logs != nil {
+		c.fx.groups = append(c.fx.groups, x.logs[work.Shard].logged(x.stage.index, b, work, sh, x.snapshots))
+	}
 	return err
+}
+
+// takeIn adds a block that came by an input.
+func takeIn(sh *window.Shard, input int, data []byte, wm beam.EventTime, now time.Time, out *window.Output) error {
+	if input == compactedInput {
+		return sh.AddCompacted(data, out)
+	}
+	return sh.Add(data, wm, now, out)
 }
 
 // emit passes a block of panes on: as it is where the consumers allow it.

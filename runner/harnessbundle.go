@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"sync"
-	"time"
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
@@ -70,7 +69,7 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 	}
 	for _, work := range b.Work {
 		if hb.txn != nil {
-			hb.shards[work.Shard] = state.NewShard(hb.txn, x.stage.index, work.Shard, uint64(b.ID))
+			hb.shards[work.Shard] = state.NewShard(hb.txn, x.stage.index, work.Shard, uint64(x.job.applied)+1)
 		}
 		for _, in := range work.Blocks {
 			hb.inputs = append(hb.inputs, input{InputBlock: in, shard: work.Shard, data: x.job.store.Block(uint64(in.Block.ID))})
@@ -98,24 +97,16 @@ func (hb *harnessBundle) work() error {
 			return err
 		}
 	}
-	since := time.Now()
+	hb.takeDue()
 	if err := hb.admit(); err != nil {
 		return err
 	}
-	if err := hb.putAside(); err != nil {
-		return err
-	}
-	hb.takeDue()
-	hb.takeSorted()
 	if hb.idle() {
-		return hb.finish(hb.idled(since))
+		return hb.finish(&fnapi.Result{Elapsed: -1}) // it says nothing about what elements cost
 	}
 	res, err := hb.onWorker()
 	if err != nil {
 		return err
-	}
-	if hb.x.sorter != nil {
-		res.Elapsed = -1 // it is not that of the elements that the bundle was formed of
 	}
 	return hb.finish(res)
 }
@@ -190,7 +181,7 @@ func (hb *harnessBundle) takeDue() {
 		if !work.EventDue && !work.ProcessingDue {
 			continue
 		}
-		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, hb.b.Now, maxTimers) {
+		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.b.Watermark, work.ProcessingDue, hb.b.Now, maxTimers) {
 			hb.fire(t)
 		}
 	}
@@ -235,7 +226,7 @@ func (hb *harnessBundle) output(from beam.TransformID, family string, data []byt
 func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	c := hb.collector
 	if err := c.finish(); err != nil {
-		return hb.x.stage.unfinished(err)
+		return hb.x.stage.badOutput(err)
 	}
 	if len(hb.timers) > 0 {
 		return hb.x.stage.badOutput(coder.ErrShort)
@@ -304,8 +295,8 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 		if err != nil || n != len(r.Element) {
 			return nil, &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "a residual is not one element of the stage's input", Cause: err}
 		}
-		b := block(r.Element, 1, el.Hold)
-		b.Hold = residualHold(r, el.Hold)
+		b := block(r.Element, 1, el.Timestamp)
+		b.Hold = residualHold(r, el.Timestamp)
 		if r.Delay > 0 {
 			b.NotBefore = hb.x.job.clock.now().Add(r.Delay)
 		}
@@ -315,7 +306,7 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 }
 
 // residualHold is the output watermark that the residual promises: the least
-// over its outputs, the element's hold where none is given.
+// over its outputs, the element's time where none is given.
 func residualHold(r fnapi.Residual, element beam.EventTime) beam.EventTime {
 	if len(r.OutputWatermarks) == 0 {
 		return element

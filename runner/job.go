@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,7 @@ type job struct {
 	work   sync.WaitGroup // goroutines of executors
 
 	store   store.Store
+	journal *journal     // nil for a job in memory
 	asides  atomic.Int64 // counts questions beside the plan's flow
 	clock   clock
 	gates   *gates
@@ -42,6 +42,10 @@ type job struct {
 
 	// The rest belongs to the loop.
 	epoch int64
+	// lanes and keyShards are the shards of stages without and with state, fixed for
+	// the job's life; applied is the last commit.
+	lanes, keyShards int
+	applied          engine.CommitSeq
 	// stable tells that some stage wants durable input; complete that the job has
 	// done all it had to.
 	stable, complete bool
@@ -86,17 +90,22 @@ type effects struct {
 	txns []*store.Txn
 	// blocks were added to the store for the outcome: freed if it is dropped.
 	blocks []engine.BlockID
-	// sides are panes for side inputs.
-	sides []sideDelta
+	// sides are panes for side inputs, groups what groupings took in, position where
+	// a source's split goes on.
+	sides    []sideDelta
+	groups   []groupNote
+	position *positionNote
 	// apply makes the rest of the changes, in the loop; nil if there are none.
 	apply func()
 	// finalize tells the harness that the bundle is durable.
 	finalize func(context.Context)
 }
 
+// sideDelta is what is added to a side input, by its stage and number.
 type sideDelta struct {
-	input *state.SideInput
-	delta *state.SideDelta
+	stage, side int
+	input       *state.SideInput
+	delta       *state.SideDelta
 }
 
 // report is an event with what belongs to it.
@@ -132,9 +141,12 @@ func (j *job) loop(drain <-chan struct{}) error {
 			return j.outcome(ready)
 		}
 		if j.stable && len(ready.Commits) > 0 {
-			last := ready.Commits[len(ready.Commits)-1].Seq
-			ready = j.step(engine.Event{Durable: &last})
-			continue
+			if j.journal == nil {
+				last := j.applied
+				ready = j.step(engine.Event{Durable: &last})
+				continue
+			}
+			j.journal.sync()
 		}
 		if j.jump(ready) {
 			ready = j.step(engine.Event{})
@@ -176,6 +188,8 @@ func (j *job) take(r report) engine.Ready {
 	case r.event.SplitDone != nil && j.inFlight[r.event.SplitDone.Bundle] == nil:
 		j.freeBlocks(r.blocks)
 		return j.step(engine.Event{})
+	case r.event.Durable != nil:
+		j.journal.synced(*r.event.Durable)
 	}
 	return j.step(r.event)
 }
@@ -212,6 +226,11 @@ func (j *job) outcome(ready engine.Ready) error {
 		return ready.Err
 	case engine.Cancelled:
 		return context.Canceled
+	}
+	if j.journal != nil {
+		if err := j.journal.settle(); err != nil {
+			return err
+		}
 	}
 	j.complete = true
 	j.awaitFinalizers()
@@ -258,10 +277,10 @@ func (j *job) carryOut(ready engine.Ready) error {
 		j.split(s)
 	}
 	for _, e := range ready.Entries {
-		j.stages[e.Stage].executor.(*sinkExecutor).write(e)
+		j.onceDurable(e.After, func() { j.stages[e.Stage].executor.(*sinkExecutor).write(e) })
 	}
 	for _, f := range ready.Finalize {
-		j.finalize(f.Bundle)
+		j.onceDurable(f.After, func() { j.finalize(f.Bundle) })
 	}
 	for _, r := range ready.Retrying {
 		j.tellRetry(r)
@@ -274,8 +293,7 @@ func (j *job) sideToken(s *stage, side int, version uint64) []byte {
 	return fmt.Appendf(nil, "%d/%s/%s/%d/%d", j.epoch, j.sub.ID, s.plan.ID, side, version)
 }
 
-// finalize tells a harness that its bundle is durable (I3). In memory every
-// commit is, as far as it can be.
+// finalize tells a harness that its bundle is durable (I3).
 func (j *job) finalize(id engine.BundleID) {
 	if f := j.finalizers[id]; f != nil {
 		delete(j.finalizers, id)
@@ -297,12 +315,16 @@ func (j *job) commit(c *engine.Commit) error {
 			t.AppendTo(&batch)
 		}
 	}
+	if j.journal != nil {
+		j.journal.record(&batch, c, fx)
+	}
 	for _, id := range c.Consumed {
-		batch.Free(uint64(id))
+		j.release(&batch, id)
 	}
 	if err := j.store.Apply(&batch); err != nil {
 		return internal("the store", err)
 	}
+	j.applied = c.Seq
 	j.settle(c.Bundle, true)
 	if fx == nil {
 		return nil
@@ -446,15 +468,6 @@ func (s *stage) badData(err error) error {
 // says.
 func (s *stage) badOutput(err error) error {
 	return &beam.Error{Code: beam.BadData, Where: s.where(), What: "the harness sent output that does not decode as its coder says", Cause: err}
-}
-
-// unfinished is the error of the end of a stage's output: that of user code that
-// was asked there, or of the bytes.
-func (s *stage) unfinished(err error) error {
-	if be, ok := errors.AsType[*beam.Error](err); ok && (be.Code == beam.UserCode || be.Where != "") {
-		return err
-	}
-	return s.badOutput(err)
 }
 
 // badHarness is the error for a harness that breaks the rules.

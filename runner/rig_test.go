@@ -36,8 +36,9 @@ type rig struct {
 	sinks   map[string]*fakeSink
 	pool    *fnapitest.Pool
 	runner  *Runner
-	// options are the pipeline's.
-	options map[string]any
+	// options are the pipeline's; submitted may change the submission.
+	options   map[string]any
+	submitted func(*jobservice.Submission)
 	// finalized are the bundles that were.
 	mu        sync.Mutex
 	finalized []string
@@ -167,6 +168,9 @@ func (r *rig) launch(p pipe, run func(*jobRun, context.Context, *jobservice.Subm
 		env.Payload = r.pool.Environment().Payload
 	}
 	s := &jobservice.Submission{ID: beam.JobID(fmt.Sprintf("job-%d", jobs.Add(1))), Pipeline: p.Pipeline, Options: options}
+	if r.submitted != nil {
+		r.submitted(s)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	j := &jobRun{r: r, id: s.ID, cancel: cancel, drain: make(chan struct{}), done: make(chan struct{}), started: make(chan struct{})}
 	go pprof.Do(ctx, pprof.Labels("job", string(s.ID)), func(ctx context.Context) {
@@ -558,6 +562,8 @@ type fakeSink struct {
 	blocks func()
 	// progress: it knows its last entry.
 	progress bool
+	// in is the coder of its elements, in the global window if it is nil.
+	in *coder.Windowed
 
 	mu       sync.Mutex
 	entries  map[int][]fakeEntry // by shard
@@ -639,7 +645,7 @@ func (s *fakeSink) put(shard int, n int64, elements [][]byte) {
 		s.t.Errorf("shard %d: entry %d after %d", shard, n, last)
 	}
 	e := fakeEntry{n: n}
-	c := &call{}
+	c := &call{in: s.in}
 	for _, raw := range elements {
 		if err := c.eachOf(raw, func(it *item) error { e.items = append(e.items, *it); return nil }); err != nil {
 			s.t.Errorf("entry %d: %v", n, err)

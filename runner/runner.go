@@ -23,6 +23,7 @@ import (
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
+	"fresnel/runner/store"
 	"fresnel/translate"
 )
 
@@ -47,7 +48,9 @@ type Config struct {
 
 // Runner implements jobservice.Runner.
 type Runner struct {
-	cfg        Config
+	cfg Config
+	// fs is where durable jobs live, the machine's file system if it is nil.
+	fs         store.FS
 	connectors map[string]connectors.Connector
 }
 
@@ -83,8 +86,15 @@ func (r *Runner) Check(s *jobservice.Submission) (err error) {
 	return err
 }
 
-// Durable implements jobservice.Runner: jobs live in memory.
-func (r *Runner) Durable(*jobservice.Submission) bool { return false }
+// Durable implements jobservice.Runner.
+func (r *Runner) Durable(s *jobservice.Submission) bool {
+	plan, err := r.plan(s)
+	if err != nil {
+		return false // Run will tell
+	}
+	durable, err := r.durable(jobservice.ParseOptions(s.Options), plan)
+	return durable && err == nil
+}
 
 // Run runs the job to its end. A panic ends the job, not the server (I7).
 func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan struct{}, rep jobservice.Reporter) (err error) {

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"maps"
 	"slices"
 
 	"fresnel/internal/beam"
@@ -46,7 +45,7 @@ const (
 func (s *spreadSender) element(data []byte, end int, el *coder.Element) {
 	s.run.end = end
 	s.run.count++
-	s.run.least = min(s.run.least, el.Hold)
+	s.run.least = min(s.run.least, el.Timestamp)
 	most := min(1+s.dealt/(4*s.edge.shards), spreadCount)
 	if s.dealt == 0 {
 		most = spreadFirst
@@ -106,7 +105,7 @@ func (s *keySender) element(el *coder.Element) error {
 	if err != nil {
 		return err
 	}
-	s.noted = append(s.noted, note{len(el.Raw), shard, el.Hold})
+	s.noted = append(s.noted, note{len(el.Raw), shard, el.Timestamp})
 	s.sums[shard] += len(el.Raw)
 	return nil
 }
@@ -169,11 +168,6 @@ type gatedSender struct {
 	// gates are those of the windows of the last element.
 	windows []byte
 	gates   []engine.Gate
-	// Where an SDK must be asked for gates, that is at the bundle's end: until then
-	// elements, of the coder windowed, are parked, and seen are their windows.
-	windowed *coder.Windowed
-	parked   []byte
-	seen     map[string]bool
 }
 
 type gatedBlock struct {
@@ -186,49 +180,6 @@ type gatedBlock struct {
 const maxOpen = 64
 
 func (s *gatedSender) element(w *coder.Windowed, el *coder.Element) error {
-	if s.edge.gater.asks() {
-		return s.park(w, el)
-	}
-	return s.place(w, el)
-}
-
-// park keeps an element for the bundle's end.
-func (s *gatedSender) park(w *coder.Windowed, el *coder.Element) error {
-	s.windowed = w
-	s.parked = append(s.parked, el.Raw...)
-	if s.seen == nil {
-		s.seen = map[string]bool{}
-	}
-	return w.EachWindow(el, func(raw []byte) error {
-		s.seen[string(raw)] = true
-		return nil
-	})
-}
-
-// unpark places the elements that were parked.
-func (s *gatedSender) unpark() error {
-	if len(s.parked) == 0 {
-		return nil
-	}
-	if err := s.edge.gater.learn(slices.Sorted(maps.Keys(s.seen))); err != nil {
-		return err
-	}
-	var el coder.Element
-	for data := s.parked; len(data) > 0; {
-		n, err := s.windowed.Scan(data, &el)
-		if err != nil {
-			return err
-		}
-		if err := s.place(s.windowed, &el); err != nil {
-			return err
-		}
-		data = data[n:]
-	}
-	return nil
-}
-
-// place adds an element to the block of those that wait for the same.
-func (s *gatedSender) place(w *coder.Windowed, el *coder.Element) error {
 	shard, err := s.shard(el)
 	if err != nil {
 		return err
@@ -242,7 +193,7 @@ func (s *gatedSender) place(w *coder.Windowed, el *coder.Element) error {
 	b := s.block(shard)
 	b.data = append(b.data, el.Raw...)
 	b.count++
-	b.least = min(b.least, el.Hold)
+	b.least = min(b.least, el.Timestamp)
 	if len(b.data) >= maxBlock || s.edge.plan.Routing == translate.Spread && b.count >= spreadCount {
 		s.close(b)
 	}
@@ -268,7 +219,7 @@ func (s *gatedSender) block(shard int) *gatedBlock {
 		}
 	}
 	if len(s.open) >= maxOpen {
-		s.closeAll()
+		s.finish()
 	}
 	b := &gatedBlock{shard: shard, gates: s.gates, openBlock: openBlock{least: beam.MaxEventTime}}
 	s.open = append(s.open, b)
@@ -287,16 +238,7 @@ func (s *gatedSender) close(b *gatedBlock) {
 	b.openBlock = openBlock{least: beam.MaxEventTime}
 }
 
-// finish sends what is left.
-func (s *gatedSender) finish() error {
-	if err := s.unpark(); err != nil {
-		return err
-	}
-	s.closeAll()
-	return nil
-}
-
-func (s *gatedSender) closeAll() {
+func (s *gatedSender) finish() {
 	for _, b := range s.open {
 		s.close(b)
 	}
@@ -322,7 +264,7 @@ func (s *sideSender) finish() {
 	if s.delta.Empty() {
 		return
 	}
-	s.c.fx.sides = append(s.c.fx.sides, sideDelta{s.edge.side, &s.delta})
+	s.c.fx.sides = append(s.c.fx.sides, sideDelta{s.edge.to.index, s.edge.plan.Input, s.edge.side, &s.delta})
 	if !s.edge.triggered {
 		return
 	}

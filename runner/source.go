@@ -47,10 +47,10 @@ type splitReader struct {
 	telling        atomic.Bool
 }
 
-func (j *job) newSource(s *stage, src connectors.Source, splits []connectors.Split) *sourceExecutor {
+func (j *job) newSource(s *stage, src connectors.Source, splits []positioned) *sourceExecutor {
 	x := &sourceExecutor{native: native{job: j, stage: s}, source: src}
 	for _, sp := range splits {
-		x.splits = append(x.splits, &splitReader{split: sp, position: sp.Start, told: sp.Start})
+		x.splits = append(x.splits, &splitReader{split: sp.Split, position: sp.position, told: sp.Start})
 	}
 	x.work, x.end = x.read, x.closeAll
 	return x
@@ -79,6 +79,9 @@ func (x *sourceExecutor) read(b engine.Bundle, c *collector) error {
 		progress.Watermark = beam.MaxEventTime
 	}
 	c.out.Sources = []engine.SourceProgress{progress}
+	if x.job.journal != nil {
+		c.fx.position = &positionNote{shard: shard, row: appendSplit(nil, r.split, batch.Position)}
+	}
 	c.fx.apply = func() { x.committed(r, batch.Position) }
 	return nil
 }
@@ -116,9 +119,11 @@ func (x *sourceExecutor) committed(r *splitReader, position []byte) {
 	r.position = position
 	if time.Since(r.toldAt) >= acknowledgeEvery && r.telling.CompareAndSwap(false, true) {
 		r.told, r.toldAt = position, time.Now()
-		x.job.spawn(func() {
-			defer r.telling.Store(false)
-			x.tell(r.split, position)
+		x.job.onceDurable(x.job.applied, func() {
+			x.job.spawn(func() {
+				defer r.telling.Store(false)
+				x.tell(r.split, position)
+			})
 		})
 	}
 }

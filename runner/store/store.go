@@ -5,7 +5,8 @@
 //	commit ──Batch──▶ Store.Apply ──▶ Snapshot (readers see whole batches only)
 //	executors ──AddBlock──▶ blocks, written once and shared (I8)
 //
-// Memory is the store of jobs that need not survive their process.
+// Memory is the store of jobs that need not survive their process, Disk of those
+// that do.
 package store
 
 import (
@@ -19,13 +20,17 @@ import (
 // empty. Later changes of a key win over earlier ones.
 type Batch struct {
 	changes []change
+	notes   []change
 	free    []uint64
+	release []uint64
 }
 
 type change struct {
 	key    string
 	value  []byte
 	delete bool
+	// until makes it the deletion of all keys from key up to it.
+	until string
 }
 
 // Put sets a key. Key and value are kept, not copied.
@@ -38,6 +43,24 @@ func (b *Batch) Delete(key string) { b.changes = append(b.changes, change{key: k
 
 // Free drops a block that nobody will read again.
 func (b *Batch) Free(block uint64) { b.free = append(b.free, block) }
+
+// Release has a block leave memory: only who begins anew after a crash will read
+// it.
+func (b *Batch) Release(block uint64) { b.release = append(b.release, block) }
+
+// Note sets a key of the notes: what only who begins anew after a crash will
+// read. A store in memory takes none.
+func (b *Batch) Note(key string, value []byte) {
+	b.notes = append(b.notes, change{key: key, value: value})
+}
+
+// Unnote removes a note.
+func (b *Batch) Unnote(key string) { b.notes = append(b.notes, change{key: key, delete: true}) }
+
+// UnnoteRange removes the notes with from <= key < to.
+func (b *Batch) UnnoteRange(from, to string) {
+	b.notes = append(b.notes, change{key: from, until: to})
+}
 
 // Len is the number of changes to keys.
 func (b *Batch) Len() int { return len(b.changes) }
@@ -93,7 +116,7 @@ func (m *Memory) Snapshot() Reader {
 // Apply never fails in memory.
 func (m *Memory) Apply(b *Batch) error {
 	m.applyEntries(b.changes)
-	m.freeBlocks(b.free)
+	m.drop(b.free)
 	return nil
 }
 
@@ -112,7 +135,8 @@ func (m *Memory) applyEntries(changes []change) {
 	}
 }
 
-func (m *Memory) freeBlocks(ids []uint64) {
+// drop lets go of blocks.
+func (m *Memory) drop(ids []uint64) {
 	if len(ids) == 0 {
 		return
 	}

@@ -1,0 +1,162 @@
+package runner
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/jobservice"
+)
+
+// perSplit is how many elements each of the two splits of "in" has.
+const perSplit = 150
+
+// world is what a durable job reads and writes: it stays when the job is cut
+// off.
+type world struct {
+	r              *rig
+	whole, grouped *fakeSink
+	counted, sided *fakeSink
+	done           [2]atomic.Bool // the split was read to its end
+	disk           *vfs.MemFS
+	// dead: the server was cut off, and nothing of it reaches the world.
+	dead atomic.Bool
+}
+
+// newWorld has two splits of elements, one each three seconds, of three keys.
+func newWorld(t *testing.T) *world {
+	w := &world{r: newRig(t), disk: vfs.NewCrashableMem()}
+	w.r.runner.fs = w.disk
+	w.r.options["experiments"] = []any{"durability=disk", "sdk_workers=2"}
+	w.r.source("in", &fakeSource{batches: [][][]byte{nil, nil},
+		mark: func(n int) beam.EventTime { return beam.EventTime(n) * 3_000 },
+		more: func(split, n int) []byte {
+			if n >= perSplit {
+				w.done[split].Store(true)
+				return nil
+			}
+			return at(beam.EventTime(n)*3_000, fmt.Sprintf("s%d-%d", split, n%3), strconv.Itoa(n))
+		}})
+	w.r.source("names", &fakeSource{bounded: true, batches: [][][]byte{{at(0, "a", "A")}, {at(0, "b", "B")}}})
+	for name, sink := range map[string]**fakeSink{"whole": &w.whole, "grouped": &w.grouped, "counted": &w.counted, "sided": &w.sided} {
+		*sink = w.r.sink(name)
+		(*sink).shards, (*sink).rows, (*sink).progress = 2, 5, true
+		(*sink).before = func(int, int64, int) error {
+			if w.dead.Load() {
+				return errDown
+			}
+			return nil
+		}
+		if name != "whole" {
+			(*sink).in = inMinutes
+		}
+	}
+	w.r.do["join"] = func(c *call) error { c.in = groupedInMinutes; return joined(c) }
+	w.r.do["work"] = countByMinute
+	w.r.do["side"] = func(c *call) error {
+		c.in = inMinutes
+		return c.each(func(e *item) error {
+			names, err := c.getAll(iterableKey("side", nil))
+			return firstError(err, c.out(e.pair(e.key, e.value+valuesOfPairs(names))))
+		})
+	}
+	return w
+}
+
+var (
+	inMinutes        = coder.NewWindowed(pairs, coder.IntervalWindow)
+	groupedInMinutes = coder.NewWindowed(groupedPairs, coder.IntervalWindow)
+)
+
+// countByMinute counts with a bag, and tells by a timer at the end of the
+// window.
+func countByMinute(c *call) error {
+	return c.events(coder.IntervalWindow, func(e *item) error {
+		window, _, err := coder.DecodeIntervalWindow(e.Windows)
+		return firstError(err, firstError(c.Append(bagKey(str(e.key), e.Windows), str(e.value)),
+			c.set("event", coder.Timer{Key: str(e.key), Windows: e.Windows, Fire: window.MaxTimestamp(), Hold: window.MaxTimestamp()})))
+	}, func(_ string, timer *coder.Timer) error {
+		all, err := c.bag(timer.Key, timer.Windows)
+		kv := coder.AppendLengthPrefixed(append([]byte(nil), timer.Key...), []byte(strings.Join(all, "+")))
+		el := append(coder.AppendHeader(nil, timer.Hold, 1, timer.Windows, beam.NoFiring), kv...)
+		return firstError(err, c.out(el))
+	})
+}
+
+func (w *world) pipe() pipe {
+	p := newPipe().read("read", "in", "u_a:").
+		add("minutes", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_m:kv/minute").
+		read("names", "names", "n:").
+		write("whole", "whole", "u_a").
+		group("group", "in=u_m", "out=u_g:grouped/minute").pardo("join", nil, "in=u_g", "out=u_j:kv/minute").write("grouped", "grouped", "u_j").
+		pardo("work", stateful("timer60"), "in=u_m", "out=u_c:kv/minute").write("counted", "counted", "u_c").
+		pardo("side", withSide("iterable"), "in=u_m", "side=n", "out=u_s:kv/minute").write("sided", "sided", "u_s")
+	return p
+}
+
+// run runs the job as the epoch's server: until it is cut off, with the loss of
+// what was not synced, or, if cut is 0, to the end of what there is to read.
+func (w *world) run(dir string, epoch int64, cut time.Duration) {
+	t := w.r.t
+	t.Helper()
+	w.r.submitted = func(s *jobservice.Submission) {
+		s.ID, s.Dir, s.Epoch, s.Resumed = beam.JobID("durable-"+strings.ReplaceAll(t.Name(), "/", "-")), dir, epoch, epoch > 1
+	}
+	j := w.r.start(w.pipe())
+	if cut > 0 {
+		time.Sleep(cut)
+		w.dead.Store(true)
+		after := w.disk.CrashClone(vfs.CrashCloneCfg{})
+		j.cancel()
+		_ = j.end()
+		w.disk, w.r.runner.fs = after, after
+		w.dead.Store(false)
+		return
+	}
+	wait(t, "end of the input", func() bool { return w.done[0].Load() && w.done[1].Load() })
+	close(j.drain)
+	j.mustEnd()
+}
+
+// results are those of all sinks.
+func (w *world) results() map[string][]string {
+	return map[string][]string{"whole": w.whole.got(), "grouped": w.grouped.got(), "counted": w.counted.got(), "sided": w.sided.got()}
+}
+
+// TestAJobThatIsCutOffGoesOn (I10): straight, or cut off many times and gone on
+// with, it gives one result: sources, groupings, user state, timers, side inputs
+// and outboxes go on from the same commit.
+func TestAJobThatIsCutOffGoesOn(t *testing.T) {
+	straight := newWorld(t)
+	straight.run("", 1, 0)
+	want := straight.results()
+	if len(want["whole"]) != 2*perSplit || len(want["sided"]) != 2*perSplit || !strings.HasSuffix(want["sided"][0], "A+B") ||
+		len(want["grouped"]) != 2*3*8 || len(want["counted"]) != 2*3*8 {
+		t.Fatalf("%d, %d, %d, %d elements: %v", len(want["whole"]), len(want["grouped"]), len(want["counted"]), len(want["sided"]), brief(want["sided"]))
+	}
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 7))
+			w, dir := newWorld(t), t.TempDir()
+			cuts := 2 + r.IntN(10)
+			for n := range cuts {
+				w.run(dir, int64(n+1), time.Duration(5+r.IntN(120))*time.Millisecond)
+			}
+			w.run(dir, int64(cuts+1), 0)
+			for name, got := range w.results() {
+				if !slices.Equal(got, want[name]) {
+					t.Errorf("%s: %d elements %v\nwant %d: %v", name, len(got), brief(got), len(want[name]), brief(want[name]))
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,252 @@
+package runner
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"fresnel/internal/beam"
+	"fresnel/runner/engine"
+	"fresnel/runner/store"
+)
+
+// journal makes a job outlive its process. Each commit writes what it changes
+// into one batch of the store (I1, I2): the user state of its bundle, the rows of
+// the engine's image, the positions of sources, what groupings and side inputs
+// took in. What must not be seen before it is lasting, outbox entries,
+// finalizations, acknowledged positions, waits for the disk (I3): one sync serves
+// all that wait.
+//
+//	commit ──▶ batch ──▶ log ─ ─ sync ─ ─▶ entries go out
+//	                      │
+//	         crash ───────┴──▶ recovered: as of the last commit in the log
+//
+// A job in memory has none. It belongs to the job's loop.
+type journal struct {
+	job  *job
+	disk *store.Disk
+	// held are the effects that wait for commits to be durable, in their order.
+	held []heldEffect
+	// syncing tells that a sync is under way, kick starts one.
+	syncing bool
+	kick    chan engine.CommitSeq
+	// retained are the blocks that groupings would read again.
+	retained map[engine.BlockID]*retained
+	// sides counts the deltas written, forgotten are notes to be removed.
+	sides     uint32
+	forgotten []noteRange
+}
+
+// heldEffect is what may happen once a commit is durable.
+type heldEffect struct {
+	after engine.CommitSeq
+	do    func()
+}
+
+// retained counts the groupings' logs that a block is in; consumed tells that
+// the engine needs it no more.
+type retained struct {
+	logs     int
+	consumed bool
+}
+
+// openJournal opens the job's store on disk.
+func (j *job) openJournal() error {
+	l := &journal{job: j, kick: make(chan engine.CommitSeq, 1), retained: map[engine.BlockID]*retained{}}
+	dir := filepath.Join(j.sub.Dir, "store")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return unwritable(dir, err)
+	}
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir)})
+	if err != nil {
+		return unwritable(dir, err)
+	}
+	l.disk, j.store, j.journal = disk, disk, l
+	j.spawn(l.syncLoop)
+	return nil
+}
+
+func unwritable(dir string, err error) error {
+	return &beam.Error{Code: beam.Internal, What: "the job's state cannot be kept in " + dir, Cause: err,
+		Cure: "mend the disk or the rights, or keep the job in memory with --experiments=durability=memory"}
+}
+
+// full is what a writer does when the disk is full: it tells the user, and waits
+// for room.
+func (l *journal) full(dir string) func() {
+	return func() {
+		for told := false; l.job.ctx.Err() == nil; told = true {
+			if room(dir) {
+				break
+			}
+			if !told {
+				l.job.warn("the disk is full: the job waits until there is room in " + dir)
+			}
+			sleep(l.job.ctx, time.Second)
+		}
+	}
+}
+
+// enoughRoom is how much of the disk must be free to go on after it was full.
+const enoughRoom = 64 << 20
+
+func room(dir string) bool {
+	var fs syscall.Statfs_t
+	return syscall.Statfs(dir, &fs) != nil || fs.Bavail*uint64(fs.Bsize) >= enoughRoom
+}
+
+// syncLoop syncs when asked to. It runs beside the loop.
+func (l *journal) syncLoop() {
+	for {
+		select {
+		case seq := <-l.kick:
+			if err := l.disk.Sync(); err != nil {
+				l.job.send(report{event: engine.Event{Fail: internal("the store", err)}})
+				return
+			}
+			l.job.send(report{event: engine.Event{Durable: &seq}})
+		case <-l.job.ctx.Done():
+			return
+		}
+	}
+}
+
+// sync asks for all commits up to now to be made durable, unless a sync is under
+// way: then another follows it.
+func (l *journal) sync() {
+	if !l.syncing {
+		l.syncing = true
+		l.kick <- l.job.applied
+	}
+}
+
+// synced lets go what has waited.
+func (l *journal) synced(seq engine.CommitSeq) {
+	l.syncing = false
+	n := 0
+	for n < len(l.held) && l.held[n].after <= seq {
+		l.held[n].do()
+		n++
+	}
+	l.held = append(l.held[:0:0], l.held[n:]...)
+	if len(l.held) > 0 || l.job.stable && l.job.applied > seq {
+		l.sync()
+	}
+}
+
+// onceDurable has f called, in the loop, when a commit is durable. In memory
+// every commit is, as far as it can be.
+func (j *job) onceDurable(after engine.CommitSeq, f func()) {
+	if j.journal == nil {
+		f()
+		return
+	}
+	j.journal.held = append(j.journal.held, heldEffect{after, f})
+	j.journal.sync()
+}
+
+// record adds what a commit changes besides the entries of the store.
+func (l *journal) record(b *store.Batch, c *engine.Commit, fx *effects) {
+	for _, ch := range c.Image {
+		setNote(b, noteEngine+ch.Key, ch.Value)
+	}
+	for _, g := range l.job.gates.changes() {
+		setNote(b, g.key, g.value)
+	}
+	for _, r := range l.forgotten {
+		b.UnnoteRange(r.from, r.to)
+	}
+	l.forgotten = l.forgotten[:0]
+	if fx == nil {
+		return
+	}
+	for _, s := range fx.sides {
+		l.recordSide(b, c.Seq, s)
+	}
+	for _, g := range fx.groups {
+		l.recordGroup(b, g)
+	}
+	if p := fx.position; p != nil {
+		b.Note(sourceKey(c.Stage, p.shard), p.row)
+	}
+}
+
+// setNote sets or, without a value, removes a note.
+func setNote(b *store.Batch, key string, value []byte) {
+	if value == nil {
+		b.Unnote(key)
+		return
+	}
+	b.Note(key, value)
+}
+
+// release lets go of a block that the engine needs no more: a grouping that would
+// read it again after a crash keeps it on disk.
+func (j *job) release(b *store.Batch, id engine.BlockID) {
+	if j.journal != nil {
+		if r := j.journal.retained[id]; r != nil {
+			r.consumed = true
+			b.Release(uint64(id))
+			return
+		}
+	}
+	b.Free(uint64(id))
+}
+
+// retain notes that a block is in a grouping's log.
+func (l *journal) retain(id engine.BlockID) {
+	r := l.retained[id]
+	if r == nil {
+		r = &retained{}
+		l.retained[id] = r
+	}
+	r.logs++
+}
+
+// letGo notes that a block is in a grouping's log no more.
+func (l *journal) letGo(b *store.Batch, id engine.BlockID) {
+	r := l.retained[id]
+	if r == nil {
+		return
+	}
+	if r.logs--; r.logs > 0 {
+		return
+	}
+	delete(l.retained, id)
+	if r.consumed {
+		b.Free(uint64(id))
+	}
+}
+
+// settle makes the end of the job durable, and lets go what waits for it.
+func (l *journal) settle() error {
+	if err := l.disk.Sync(); err != nil {
+		return internal("the store", err)
+	}
+	for _, h := range l.held {
+		h.do()
+	}
+	l.held = nil
+	return nil
+}
+
+// wantsDisk says where the state of a job lives: what the user asked for, or the
+// server's default. By itself it is the disk for a job that is to run for ever, if
+// its harnesses can be had again by a server that begins anew.
+func (r *Runner) wantsDisk(streaming, scripted bool, environment, asked string) (bool, error) {
+	if asked == "" {
+		asked = r.cfg.Durability
+	}
+	switch asked {
+	case "memory":
+		return false, nil
+	case "disk":
+		return !scripted, nil
+	case "", "auto":
+		return streaming && !scripted && environment != "LOOPBACK", nil
+	}
+	return false, &beam.Error{Code: beam.InvalidPipeline, What: fmt.Sprintf("the durability %q is not known", asked),
+		Cure: "say --experiments=durability=disk or durability=memory"}
+}

@@ -1,0 +1,350 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Disk is a Store that outlives its process: all that a Memory has is also in
+// an embedded log-structured tree, whose write-ahead log keeps the order of
+// batches, so that a crash leaves a prefix of them (I2).
+//
+//	AddBlock ──▶ memory, log        the block, ahead of the commit that refers to it
+//	Apply ─────▶ log, memory        one batch: entries, notes, freed blocks (I1)
+//	Sync ──────▶ the log is on the disk, with all that was applied before (I3)
+//	OpenDisk ──▶ entries are read into memory, blocks where they are asked for
+//
+// Only Sync waits for the disk. Reads of entries never touch it.
+type Disk struct {
+	*Memory
+	db *pebble.DB
+
+	mu sync.Mutex
+	// err is why nothing can be written any more.
+	err error
+}
+
+// FS is a file system that a Disk can live on.
+type FS = vfs.FS
+
+// DiskOptions are what OpenDisk needs to know; the zero value will do.
+type DiskOptions struct {
+	// FS is the file system, the machine's by default.
+	FS FS
+	// Full is called when the disk is full, while writers wait: it returns when
+	// there may be room again. By default writing fails.
+	Full func()
+	// Log takes what the tree says that it should not have to.
+	Log *slog.Logger
+}
+
+// The first byte of a key on disk tells what it is of.
+const (
+	diskEntry   = 'e'
+	diskBlock   = 'b'
+	diskNote    = 'n'
+	diskVersion = 'v'
+)
+
+// The version of the format, which docs/format.md describes.
+const diskFormat = 1
+
+// The sizes bound what a job's store takes of memory beside its entries: blocks
+// that live shorter than a memtable takes to fill never reach a file.
+const (
+	memtableSize  = 16 << 20
+	diskCacheSize = 8 << 20
+)
+
+// ErrFormat is the error for a directory of another version, or not of ours.
+var ErrFormat = errors.New("the store has a format that this version does not read")
+
+// OpenDisk opens the store in a directory, which it makes if need be.
+func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
+	d = &Disk{Memory: NewMemory()}
+	defer d.survive(&err)
+	if d.db, err = pebble.Open(dir, d.options(o)); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	if err = d.load(); err != nil {
+		_ = d.db.Close() // it could not be read
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Disk) options(o DiskOptions) *pebble.Options {
+	fs := o.FS
+	if fs == nil {
+		fs = vfs.Default
+	}
+	if o.Full != nil {
+		fs = vfs.OnDiskFull(fs, o.Full)
+	}
+	return &pebble.Options{
+		FS: fs, Logger: diskLog{o.Log},
+		CacheSize: diskCacheSize, MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
+	}
+}
+
+// load reads the entries, and which blocks there are.
+func (d *Disk) load() error {
+	if err := d.checkFormat(); err != nil {
+		return err
+	}
+	if err := d.scan(diskEntry, "", "", func(k string, v []byte) error {
+		d.entries.Load(k, append([]byte(nil), v...))
+		return nil
+	}); err != nil {
+		return err
+	}
+	return d.eachBlock(func(id uint64) error {
+		d.next.Store(max(d.next.Load(), id))
+		return nil
+	})
+}
+
+func (d *Disk) checkFormat() error {
+	v, closer, err := d.db.Get([]byte{diskVersion})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return d.db.Set([]byte{diskVersion}, []byte{diskFormat}, pebble.NoSync)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	known := len(v) == 1 && v[0] == diskFormat
+	if err := closer.Close(); err != nil || !known {
+		return errors.Join(ErrFormat, err)
+	}
+	return nil
+}
+
+// scan calls f with the rows of a kind, from <= key < to; an empty to is the end
+// of the kind. What f is given is valid until it returns.
+func (d *Disk) scan(kind byte, from, to string, f func(key string, value []byte) error) error {
+	lower, upper := diskKey(kind, from), []byte{kind + 1}
+	if to != "" {
+		upper = diskKey(kind, to)
+	}
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v []byte
+		if v, err = it.ValueAndErr(); err == nil {
+			err = f(string(it.Key()[1:]), v)
+		}
+	}
+	if closing := it.Close(); err == nil && closing != nil {
+		err = fmt.Errorf("reading the store: %w", closing)
+	}
+	return err
+}
+
+func (d *Disk) eachBlock(f func(id uint64) error) error {
+	return d.scan(diskBlock, "", "", func(k string, _ []byte) error {
+		if len(k) != 8 {
+			return ErrFormat
+		}
+		return f(binary.BigEndian.Uint64([]byte(k)))
+	})
+}
+
+func diskKey[T string | []byte](kind byte, key T) []byte {
+	b := make([]byte, 0, 1+len(key))
+	return append(append(b, kind), key...)
+}
+
+func blockKey(id uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{diskBlock}, id)
+}
+
+// Apply writes a batch to the log and makes it take effect.
+func (d *Disk) Apply(b *Batch) (err error) {
+	defer d.survive(&err)
+	if err := d.failed(); err != nil {
+		return err
+	}
+	rows := d.db.NewBatch()
+	defer func() { _ = rows.Close() }() // it was applied, or never will be
+	b.write(rows)
+	if err := rows.Commit(pebble.NoSync); err != nil {
+		return d.fail(err)
+	}
+	d.drop(b.release)
+	return d.Memory.Apply(b)
+}
+
+// write puts the changes into a batch of the tree, where writing cannot fail.
+func (b *Batch) write(rows *pebble.Batch) {
+	for _, c := range b.changes {
+		set(rows, diskEntry, c)
+	}
+	for _, c := range b.notes {
+		switch {
+		case c.until != "":
+			_ = rows.DeleteRange(diskKey(diskNote, c.key), diskKey(diskNote, c.until), nil)
+		default:
+			set(rows, diskNote, c)
+		}
+	}
+	for _, id := range b.free {
+		// A block is written once, so that it and its end annihilate one another.
+		_ = rows.SingleDelete(blockKey(id), nil)
+	}
+}
+
+func set(rows *pebble.Batch, kind byte, c change) {
+	if c.delete {
+		_ = rows.Delete(diskKey(kind, c.key), nil)
+		return
+	}
+	_ = rows.Set(diskKey(kind, c.key), c.value, nil)
+}
+
+// AddBlock writes a block to the log, ahead of what will refer to it. A block
+// that could not be written fails the commit that comes.
+func (d *Disk) AddBlock(data []byte) uint64 {
+	id := d.Memory.AddBlock(data)
+	if d.failed() == nil {
+		d.writeBlock(id, data)
+	}
+	return id
+}
+
+func (d *Disk) writeBlock(id uint64, data []byte) {
+	var err error
+	defer d.survive(&err)
+	if err = d.db.Set(blockKey(id), data, pebble.NoSync); err != nil {
+		_ = d.fail(err) // Apply returns it
+	}
+}
+
+// Block reads a block that is not in memory from the disk.
+func (d *Disk) Block(id uint64) []byte {
+	if data := d.Memory.Block(id); data != nil {
+		return data
+	}
+	v, closer, err := d.db.Get(blockKey(id))
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = closer.Close() }() // nothing was written
+	return append([]byte{}, v...)
+}
+
+// KeepBlocks removes the blocks that keep does not name: those of bundles that
+// were never committed.
+func (d *Disk) KeepBlocks(keep func(id uint64) bool) error {
+	var orphans []uint64
+	err := d.eachBlock(func(id uint64) error {
+		if !keep(id) {
+			orphans = append(orphans, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var b Batch
+	for _, id := range orphans {
+		b.Free(id)
+	}
+	return d.Apply(&b)
+}
+
+// Notes calls f with the notes with from <= key < to, in order.
+func (d *Disk) Notes(from, to string, f func(key string, value []byte) error) error {
+	return d.scan(diskNote, from, to, f)
+}
+
+// Sync returns when all that was applied before is on the disk.
+func (d *Disk) Sync() (err error) {
+	defer d.survive(&err)
+	if err := d.failed(); err != nil {
+		return err
+	}
+	if err := d.db.LogData(nil, pebble.Sync); err != nil {
+		return d.fail(err)
+	}
+	return nil
+}
+
+// Close leaves the files behind.
+func (d *Disk) Close() {
+	d.Memory.Close()
+	if d.failed() != nil {
+		return // the tree may be within a write that never ends
+	}
+	var err error
+	defer d.survive(&err)
+	_ = d.fail(errClosed)
+	_ = d.db.Close() // what was synced is there, and nobody waits for the rest
+}
+
+var errClosed = errors.New("the store is closed")
+
+// DiskBytes is what the store takes of the disk.
+func (d *Disk) DiskBytes() int64 {
+	if d.failed() != nil {
+		return 0
+	}
+	return int64(min(d.db.Metrics().DiskSpaceUsage(), 1<<62))
+}
+
+func (d *Disk) failed() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+func (d *Disk) fail(err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil {
+		d.err = fmt.Errorf("writing the store: %w", err)
+	}
+	return d.err
+}
+
+// survive makes the panic by which diskLog ends a write that cannot go on the
+// error of the function that defers it.
+func (d *Disk) survive(err *error) {
+	if p := recover(); p != nil {
+		f, ok := p.(fatal)
+		if !ok {
+			panic(p)
+		}
+		*err = d.fail(errors.New(string(f)))
+	}
+}
+
+// fatal is what the tree says before it would end the process.
+type fatal string
+
+// diskLog passes on what matters.
+type diskLog struct{ log *slog.Logger }
+
+// Infof is about compactions and the like.
+func (diskLog) Infof(string, ...any) {}
+
+// Errorf is about what is tried again.
+func (l diskLog) Errorf(format string, args ...any) {
+	if l.log != nil {
+		l.log.Error("store: " + fmt.Sprintf(format, args...))
+	}
+}
+
+// Fatalf must not return.
+func (l diskLog) Fatalf(format string, args ...any) {
+	l.Errorf(format, args...)
+	panic(fatal(fmt.Sprintf(format, args...)))
+}

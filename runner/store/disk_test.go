@@ -1,0 +1,238 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+func openDisk(t *testing.T, fs vfs.FS) *Disk {
+	t.Helper()
+	d, err := OpenDisk("store", DiskOptions{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+func sync1(t *testing.T, d *Disk) {
+	t.Helper()
+	if err := d.Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func notes(t *testing.T, d *Disk, from, to string) string {
+	t.Helper()
+	var s string
+	if err := d.Notes(from, to, func(k string, v []byte) error { s += fmt.Sprintf("%s=%s ", k, v); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// crash is the file system after the machine stopped: what was not synced is
+// there in part.
+func crash(fs *vfs.MemFS, r *rand.Rand, percent int) *vfs.MemFS {
+	return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: r})
+}
+
+func TestADiskStoreComesBack(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewCrashableMem()
+	d := openDisk(t, fs)
+	kept, freed := d.AddBlock([]byte("kept")), d.AddBlock([]byte("freed"))
+	apply(t, d, func(b *Batch) {
+		b.Put("a", []byte("1"))
+		b.Put("b", []byte("2"))
+		b.Note("x", []byte("3"))
+		b.Note("y1", []byte("4"))
+		b.Note("y2", []byte("5"))
+		b.Free(freed)
+		b.Release(kept)
+	})
+	apply(t, d, func(b *Batch) { b.Delete("b"); b.UnnoteRange("y", "z"); b.Note("y3", []byte("6")) })
+	if got := d.BlockBytes(); got != 0 {
+		t.Errorf("%d bytes of blocks are in memory", got)
+	}
+	sync1(t, d)
+	d = openDisk(t, crash(fs, nil, 0))
+	if got := entries(d.Snapshot(), "", "z"); got != "a=1 " {
+		t.Errorf("entries %q", got)
+	}
+	if got := notes(t, d, "", ""); got != "x=3 y3=6 " {
+		t.Errorf("notes %q", got)
+	}
+	if got := notes(t, d, "y", "z"); got != "y3=6 " {
+		t.Errorf("a range of notes %q", got)
+	}
+	if string(d.Block(kept)) != "kept" || d.Block(freed) != nil {
+		t.Errorf("blocks %q and %q", d.Block(kept), d.Block(freed))
+	}
+	if id := d.AddBlock(nil); id <= kept {
+		t.Errorf("block %d was given out again after %d", id, kept)
+	}
+}
+
+func TestBlocksThatNobodyRefersToAreRemoved(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewCrashableMem()
+	d := openDisk(t, fs)
+	a, b := d.AddBlock([]byte("a")), d.AddBlock([]byte("b"))
+	sync1(t, d)
+	d = openDisk(t, crash(fs, nil, 0))
+	if err := d.KeepBlocks(func(id uint64) bool { return id == a }); err != nil {
+		t.Fatal(err)
+	}
+	if string(d.Block(a)) != "a" || d.Block(b) != nil {
+		t.Errorf("blocks %q and %q", d.Block(a), d.Block(b))
+	}
+}
+
+// TestACrashLeavesAPrefix (I2, I3): whatever of the unsynced log reached the
+// disk, what is there is what some first batches made, at least those before the
+// last sync, and each of them whole, with the blocks that it refers to.
+func TestACrashLeavesAPrefix(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		fs := vfs.NewCrashableMem()
+		d := openDisk(t, fs)
+		synced, n := 0, 20+r.IntN(200)
+		for i := 1; i <= n; i++ {
+			id := d.AddBlock([]byte(strings.Repeat("x", r.IntN(3000))))
+			apply(t, d, func(b *Batch) {
+				b.Put("first", fmt.Appendf(nil, "%d", i))
+				b.Note("block", fmt.Appendf(nil, "%d", id))
+				b.Put(fmt.Sprintf("k%d", r.IntN(20)), fmt.Appendf(nil, "%d", i))
+				b.Note("last", fmt.Appendf(nil, "%d", i))
+			})
+			if r.IntN(30) == 0 {
+				sync1(t, d)
+				synced = i
+			}
+		}
+		after := openDisk(t, crash(fs, r, r.IntN(101)))
+		checkPrefix(t, after, synced, n)
+	}
+}
+
+func checkPrefix(t *testing.T, d *Disk, synced, n int) {
+	t.Helper()
+	var got, id int
+	first, _ := d.Snapshot().Get("first")
+	_, _ = fmt.Sscan(string(first), &got) // 0 if there is none
+	if got < synced || got > n {
+		t.Errorf("batch %d is the last, of %d, %d of them synced", got, n, synced)
+	}
+	if got == 0 {
+		return
+	}
+	all := notes(t, d, "", "")
+	if _, err := fmt.Sscanf(all, "block=%d", &id); err != nil || !strings.HasSuffix(all, fmt.Sprintf("last=%d ", got)) {
+		t.Errorf("batch %d is not whole: notes %q", got, all)
+	}
+	if d.Block(uint64(id)) == nil {
+		t.Errorf("batch %d refers to block %d, which is not there", got, id)
+	}
+}
+
+func TestAStoreOfAnotherFormatIsRefused(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	d := openDisk(t, fs)
+	if err := d.db.Set([]byte{diskVersion}, []byte{99}, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := OpenDisk("store", DiskOptions{FS: fs}); !errors.Is(err, ErrFormat) {
+		t.Errorf("opening format 99 gives %v", err)
+	}
+}
+
+// TestAFullDiskIsWaitedFor: writers go on when there is room.
+func TestAFullDiskIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	full, asked := false, 0
+	inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if full && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	d, err := OpenDisk("store", DiskOptions{FS: errorfs.Wrap(vfs.NewMem(), inject), Full: func() {
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		full = false
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	mu.Lock()
+	full = true
+	mu.Unlock()
+	apply(t, d, func(b *Batch) { b.Put("a", []byte("1")) })
+	sync1(t, d)
+	if asked == 0 {
+		t.Error("nobody was told that the disk is full")
+	}
+}
+
+// TestADiskThatFailsFailsTheStore: no write is lost silently.
+func TestADiskThatFailsFailsTheStore(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	broken := false
+	inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken && op.Kind == errorfs.OpFileSyncData || broken && op.Kind == errorfs.OpFileSync {
+			return errors.New("input/output error")
+		}
+		return nil
+	})
+	d, err := OpenDisk("store", DiskOptions{FS: errorfs.Wrap(vfs.NewMem(), inject)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	mu.Lock()
+	broken = true
+	mu.Unlock()
+	apply(t, d, func(b *Batch) { b.Put("a", []byte("1")) })
+	if err := d.Sync(); err == nil {
+		t.Fatal("a sync that failed was not told")
+	}
+	var b Batch
+	if err := d.Apply(&b); err == nil {
+		t.Error("a batch was taken after the disk had failed")
+	}
+}
+
+// TestSpaceIsGivenBack: the store's size follows what lives, not what was.
+func TestSpaceIsGivenBack(t *testing.T) {
+	t.Parallel()
+	d := openDisk(t, vfs.NewMem())
+	for range 600 {
+		id := d.AddBlock(make([]byte, 1<<20))
+		apply(t, d, func(b *Batch) { b.Put("k", []byte("v")); b.Free(id) })
+	}
+	if got := d.DiskBytes(); got > 200<<20 {
+		t.Errorf("%d MB of disk for a store of one entry", got>>20)
+	}
+}
