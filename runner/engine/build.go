@@ -32,7 +32,6 @@ func assemble(spec Spec) (*Engine, error) {
 		dirty:   newBitset(len(spec.Stages)),
 		clocks:  newMinTree(len(spec.Stages), never),
 		epoch:   wallEpoch,
-		fine:    fineBits,
 		image:   image{shape: shapeOf(&spec)},
 	}
 	e.build(spec)
@@ -47,6 +46,7 @@ func (o Options) withDefaults() Options {
 	def(&o.BusyLimit, 0.7)
 	o.BusyLimit = min(o.BusyLimit, 0.99)
 	def(&o.MaxBundleElements, math.MaxInt)
+	def(&o.fine, fineBits)
 	def(&o.MaxBundleBytes, math.MaxInt)
 	return o
 }

@@ -67,6 +67,9 @@ func (e *Engine) commit(b *bundle) {
 	st.bundles++
 	st.consumed.plus(b.size)
 	e.setTimes(st, out.Shards)
+	if e.broken == delayProgress {
+		e.sealImage(&c)
+	}
 	if st.reads() {
 		e.progressed(st, out.Sources)
 	}
@@ -75,7 +78,9 @@ func (e *Engine) commit(b *bundle) {
 	if out.Finalize {
 		e.ready.Finalize = append(e.ready.Finalize, Finalization{Bundle: b.id, After: c.Seq})
 	}
-	e.sealImage(&c)
+	if e.broken != delayProgress {
+		e.sealImage(&c)
+	}
 	e.ready.Commits = append(e.ready.Commits, c)
 }
 

@@ -60,10 +60,9 @@ type Engine struct {
 	scripts, turn int
 	lastRead      instant
 
-	// image is what has changed since the last commit (Options.Durable), fine how
-	// many bits of a rank are for pieces; resend are entries of a restored job.
+	// image is what has changed since the last commit (Options.Durable); resend are
+	// entries of a restored job.
 	image  image
-	fine   int
 	resend []Entry
 
 	broken mutation

@@ -72,7 +72,7 @@ func (e *Engine) writeCounts(seq CommitSeq) {
 		im.set()
 	}
 	im.keys = appendKey(im.keys, countRow)
-	im.values = countValue{seq, e.state == Draining}.append(im.values)
+	im.values = countValue{seq, e.state == Draining && e.broken != loseDrain}.append(im.values)
 	im.set()
 }
 
@@ -104,6 +104,9 @@ func (im *image) deleteBlock(st *stage, i int, r rank) {
 // writeOutbox writes how many entries a sink's shard has formed, and what is in
 // the one that is out.
 func (e *Engine) writeOutbox(st *stage, i int) {
+	if !e.Durable {
+		return
+	}
 	im, sh := &e.image, &st.shards[i]
 	im.keys = appendKey(im.keys, outboxRow, uint64(st.index), uint64(i))
 	v := outboxValue{n: sh.entries}
@@ -116,7 +119,7 @@ func (e *Engine) writeOutbox(st *stage, i int) {
 
 // writeGate writes what is known of a gate.
 func (e *Engine) writeGate(g *gate) {
-	if !e.Durable {
+	if !e.Durable || e.broken == loseGates {
 		return
 	}
 	im := &e.image
@@ -145,6 +148,10 @@ func (e *Engine) writeShard(st *stage, i int) {
 		v.nextClock = unsetWall
 	}
 	for o := range st.holds {
+		if e.broken == loseHolds && !st.reads() {
+			v.holds = append(v.holds, beam.MaxEventTime)
+			continue
+		}
 		v.holds = append(v.holds, st.holds[o].get(i))
 	}
 	if !st.reads() && v.idle() {
@@ -158,6 +165,9 @@ func (e *Engine) writeShard(st *stage, i int) {
 // writeFloor notes how far a stage's watermarks have come, where something has
 // arrived that would draw them back, if they were computed from what is there.
 func (e *Engine) writeFloor(st *stage) {
+	if e.broken == loseFloor {
+		return
+	}
 	im := &e.image
 	im.keys = appendKey(im.keys, floorRow, uint64(st.index))
 	im.values = floorValue{st.input, st.output}.append(im.values)

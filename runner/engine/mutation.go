@@ -39,5 +39,15 @@ const (
 	ignoreRest
 	ignoreOutbox
 	mixShards
+	// loseSplit, reformEntries, loseHolds, delayProgress, loseGates, reorderSplit,
+	// loseFloor and loseDrain leave something out of the image (I2, I10).
+	loseSplit
+	reformEntries
+	loseHolds
+	delayProgress
+	loseGates
+	reorderSplit
+	loseFloor
+	loseDrain
 	mutations
 )

@@ -125,6 +125,9 @@ func (c *cut) rank(blocks []InputBlock) {
 }
 
 func (c *cut) rankOf(id BlockID) rank {
+	if c.engine.broken == reorderSplit {
+		return c.engine.rankArrival(&c.bundle.stage.shards[c.shard])
+	}
 	if at := slices.IndexFunc(c.old, func(o ranked) bool { return o.id == id }); at >= 0 {
 		return c.pass(at)
 	}

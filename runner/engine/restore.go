@@ -50,7 +50,6 @@ type restorer struct {
 	named map[GateID]bool
 	// boxes are the outboxes whose blocks have not all come by.
 	boxes []*box
-	again []Entry
 }
 
 // box is an outbox that is being filled: its blocks come by in the order of their
@@ -222,23 +221,20 @@ func (r *restorer) block(key string, val []byte) error {
 
 // fill puts a block into the outbox that it belongs to, if it does.
 func (r *restorer) fill(st *stage, i int, p *entry) bool {
-	for len(r.boxes) > 0 {
-		b := r.boxes[0]
-		if b.stage != st.index || b.shard != i {
-			return false
-		}
-		k, ok := b.at[p.rank]
-		if !ok {
-			return false
-		}
-		b.out.blocks[k] = p.block().Block
-		delete(b.at, p.rank)
-		if len(b.at) == 0 {
-			r.boxes = r.boxes[1:]
-		}
-		return true
+	if len(r.boxes) == 0 || r.boxes[0].stage != st.index || r.boxes[0].shard != i {
+		return false
 	}
-	return false
+	b := r.boxes[0]
+	k, ok := b.at[p.rank]
+	if !ok {
+		return false
+	}
+	b.out.blocks[k] = p.block().Block
+	delete(b.at, p.rank)
+	if len(b.at) == 0 {
+		r.boxes = r.boxes[1:]
+	}
+	return true
 }
 
 func (r *restorer) shard(key string, val []byte) error {

@@ -18,6 +18,7 @@ func (s *sim) step(ev Event) {
 		s.commit(&r.Commits[i], ev)
 	}
 	s.checkTimes()
+	s.rememberTimes(len(r.Commits))
 	for _, b := range r.Start {
 		s.start(b)
 	}
@@ -51,10 +52,13 @@ func (s *sim) commit(c *Commit, ev Event) {
 		s.freed(c.Freed)
 	case c.Split != nil:
 		s.splitCommitted(ev.SplitDone)
+	case c.Drain:
+		s.draining = true
 	default:
 		s.apply(c)
 	}
 	s.free(c.Consumed)
+	s.remember(c)
 }
 
 func (s *sim) apply(c *Commit) {
@@ -195,6 +199,7 @@ func (s *sim) checkEntry(en *Entry) {
 	if o := s.outbox[[2]int{en.Stage, en.Shard}]; o == nil || o.N != en.N || en.After != o.After || en.After > s.seq {
 		s.failf("outbox: entry %v without its commit", en)
 	}
+	s.resent[[2]int{en.Stage, en.Shard}] = true
 }
 
 // splitCommitted replaces what is pending.
@@ -202,16 +207,26 @@ func (s *sim) splitCommitted(ev *SplitDone) {
 	at := slices.IndexFunc(s.running, func(b *simBundle) bool { return b.ID == ev.Bundle })
 	b := s.running[at]
 	holds := map[simArrival]beam.EventTime{}
+	places := map[int]int{}
 	for _, w := range b.Work { // as it was before: b.work has the primaries already
 		if !names(ev.Primary, w.Shard) && !names(ev.Residual, w.Shard) {
 			continue
 		}
-		for _, in := range w.Blocks {
+		for k, in := range w.Blocks {
+			at := s.find(b.Stage, w.Shard, in.Block.ID)
+			for other := range places {
+				if places[other] > at {
+					places[other]--
+				}
+			}
+			if k == 0 {
+				places[w.Shard] = at
+			}
 			holds[simArrival{b.Stage, w.Shard, in.Block.ID}], _ = s.holdOf(b.Stage, w.Shard, in.Block.ID)
 			s.remove(b.Stage, w.Shard, in.Block.ID)
 		}
 	}
-	for _, parts := range [][]ShardBlocks{ev.Primary, ev.Residual} {
+	for k, parts := range [][]ShardBlocks{ev.Primary, ev.Residual} {
 		for _, part := range parts {
 			for _, in := range part.Blocks {
 				hold, same := holds[simArrival{b.Stage, part.Shard, in.Block.ID}]
@@ -219,10 +234,27 @@ func (s *sim) splitCommitted(ev *SplitDone) {
 					hold = in.Block.Hold
 				}
 				s.add(b.Stage, part.Shard, in.Block.ID, hold)
+				if k == 0 || !s.checkpoint {
+					s.moveUp(b.Stage, part.Shard, places)
+				}
 			}
 		}
 	}
 	b.Work = b.work
+}
+
+// moveUp puts the last pending block of a stage in the place of what it was cut
+// from.
+func (s *sim) moveUp(stage, shard int, places map[int]int) {
+	all := s.pending[stage]
+	last := all[len(all)-1]
+	at := min(places[shard], len(all)-1)
+	s.pending[stage] = slices.Insert(all[:len(all)-1], at, last)
+	for other := range places {
+		if places[other] >= at {
+			places[other]++
+		}
+	}
 }
 
 // start takes a bundle in flight.

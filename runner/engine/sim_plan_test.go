@@ -135,6 +135,7 @@ func newSimPlan(rng *rand.Rand) *simPlan {
 		Streaming: rng.IntN(2) == 0, UserRetries: -1, LostRetries: -1, Backoff: 10 * time.Millisecond,
 		MaxBundleElements: []int{0, 1, 3, 10}[rng.IntN(4)], MaxBundleBytes: []int{0, 0, 30}[rng.IntN(3)],
 		MaxPendingBytes: []int64{0, 0, 100}[rng.IntN(3)],
+		Durable:         rng.IntN(2) == 0, fine: []int{0, 6}[rng.IntN(2)],
 	}
 	for range 1 + rng.IntN(2) {
 		p.source()

@@ -12,6 +12,7 @@ func (s *sim) answer() {
 		return
 	}
 	b := s.running[at]
+	s.checkpoint = request.Fraction == 0
 	ev := &SplitDone{Bundle: b.ID}
 	if s.rng.IntN(3) > 0 {
 		s.split(b, ev)

@@ -41,7 +41,8 @@ func TestMutations(t *testing.T) {
 		emitEarly: "I1", reverseCommits: "I2", ignoreDurable: "I3", shareShards: "I4",
 		ignoreHolds: "I5", ignorePending: "I5", ignoreFlight: "I5", moveBack: "I5: the output of",
 		ignoreSplits: "I6", freeEarly: "I8", runAhead: "I12", commitAnyOrder: "I13", queueResiduals: "I13",
-		overtake: "I13", ignoreGates: "I10", ignoreRest: "rest", ignoreOutbox: "outbox", mixShards: "bundle",
+		loseSplit: "I2", reformEntries: "outbox", loseHolds: "I5", delayProgress: "I5", loseGates: "I10",
+		reorderSplit: "I13", loseFloor: "I5", loseDrain: "I2", overtake: "I13", ignoreGates: "I10", ignoreRest: "rest", ignoreOutbox: "outbox", mixShards: "bundle",
 	} {
 		t.Run(fmt.Sprint(m), func(t *testing.T) {
 			t.Parallel()
@@ -60,9 +61,15 @@ func TestMutations(t *testing.T) {
 func simulate(seed uint64, broken mutation) error {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	plan := newSimPlan(rng)
+	if broken >= loseSplit {
+		plan.options.Durable = true
+	}
 	s, err := newSim(plan, rng)
 	if err != nil {
 		return err
+	}
+	if broken >= loseSplit {
+		s.crashes += 20
 	}
 	s.engine.broken = broken
 	if s.run(); s.err != nil {
@@ -115,6 +122,21 @@ type sim struct {
 	drains    bool // at some time
 	seq       CommitSeq
 	durable   CommitSeq
+
+	past     []*simPast        // what a crash may come back to, the first commit durable
+	image    map[string][]byte // before that
+	crashes  int               // left
+	resent   map[[2]int]bool   // entries since the last crash
+	written  map[[2]int]written
+	lastGate GateID
+	// checkpoint tells what kind of split is being answered.
+	checkpoint bool
+}
+
+// written is the last entry that a sink's shard has.
+type written struct {
+	n     int64
+	elems []elem
 }
 
 type simBlock struct {
@@ -164,7 +186,11 @@ func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
 		sinks: map[int][]elem{}, outbox: map[[2]int]*Entry{}, entries: map[[2]int]int64{},
 		order: map[simOrder]int{}, after: map[simArrival]CommitSeq{}, workers: map[[2]int]bool{},
 		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, faults: rng.IntN(12),
-		drains: rng.IntN(5) == 0}
+		drains: rng.IntN(5) == 0, image: map[string][]byte{}, resent: map[[2]int]bool{},
+		written: map[[2]int]written{}}
+	if plan.options.Durable {
+		s.crashes = rng.IntN(6)
+	}
 	s.pending = make([][]simPending, len(plan.stages))
 	for _, st := range plan.stages {
 		var states []*simState
@@ -221,6 +247,7 @@ func (s *sim) next() {
 	may(3, len(s.asked) > 0, s.answer)
 	may(3, s.writable() != nil, s.write)
 	may(2, s.durable < s.seq, s.sync)
+	may(1, s.crashes > 0 && s.rng.IntN(4) == 0, s.crash)
 	may(1, s.drains && s.rng.IntN(20) == 0, s.drain)
 	may(1, len(s.old) > 0 && s.rng.IntN(10) == 0, s.lateAnswer)
 	switch {
@@ -259,7 +286,8 @@ func (s *sim) finish() {
 }
 
 func (s *sim) drain() {
-	s.drains, s.draining = false, true
+	s.drains = false
+	s.draining = !s.plan.options.Durable
 	s.step(Event{Drain: true})
 }
 
@@ -347,15 +375,36 @@ func comparePairs(a, b [2]int) int {
 
 func (s *sim) write() {
 	en := s.writable()
-	for _, id := range en.Blocks {
-		s.sinks[en.Stage] = append(s.sinks[en.Stage], s.blocks[id].elems...)
-	}
+	s.writeOnce(en)
 	s.step(Event{EntryWritten: &EntryWritten{Stage: en.Stage, Shard: en.Shard, N: en.N}})
+}
+
+// writeOnce writes an entry, unless its progress says that it is there: then it
+// must be the same.
+func (s *sim) writeOnce(en *Entry) {
+	at := [2]int{en.Stage, en.Shard}
+	w := written{n: en.N}
+	for _, id := range en.Blocks {
+		w.elems = append(w.elems, s.blocks[id].elems...)
+	}
+	last := s.written[at]
+	switch {
+	case en.N == last.n:
+		if !slices.Equal(w.elems, last.elems) {
+			s.failf("outbox: entry %d of %v has changed", en.N, at)
+		}
+	case en.N != last.n+1:
+		s.failf("outbox: entry %d of %v is written after %d", en.N, at, last.n)
+	default:
+		s.written[at] = w
+		s.sinks[en.Stage] = append(s.sinks[en.Stage], w.elems...)
+	}
 }
 
 func (s *sim) sync() {
 	s.durable += 1 + CommitSeq(s.rng.IntN(int(s.seq-s.durable)))
 	d := s.durable
+	s.settlePast()
 	s.step(Event{Durable: &d})
 }
 
@@ -385,7 +434,8 @@ func (s *sim) meta(id BlockID) Block { return s.blocks[id].meta }
 
 func (s *sim) gate(g simGate) GateID {
 	if s.gates[g] == 0 {
-		s.gates[g] = GateID(len(s.gates) + 1)
+		s.lastGate++
+		s.gates[g] = s.lastGate
 	}
 	return s.gates[g]
 }

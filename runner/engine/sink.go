@@ -56,10 +56,10 @@ func (e *Engine) formEntry(st *stage, i int) {
 	e.entries++
 	entry := sh.outbox.entry(st.index, i, e.nextSeq())
 	c := Commit{Seq: entry.After, Stage: st.index, Entry: entry}
-	if e.Durable {
+	if e.broken != reformEntries {
 		e.writeOutbox(st, i)
-		e.sealImage(&c)
 	}
+	e.sealImage(&c)
 	e.ready.Commits = append(e.ready.Commits, c)
 	e.ready.Entries = append(e.ready.Entries, *entry)
 }
@@ -114,10 +114,8 @@ func (e *Engine) entryWritten(ev EntryWritten) {
 	}
 	sh.outbox = nil
 	e.entries--
-	if e.Durable {
-		e.writeOutbox(st, ev.Shard)
-		e.sealImage(&c)
-	}
+	e.writeOutbox(st, ev.Shard)
+	e.sealImage(&c)
 	e.ready.Commits = append(e.ready.Commits, c)
 	e.refresh(st, ev.Shard)
 }

@@ -128,6 +128,9 @@ type Options struct {
 	// Durable has commits carry what they change of the job's image, from which
 	// Restore makes an engine that goes on.
 	Durable bool
+
+	// fine is how many bits of a rank are for pieces; tests have fewer.
+	fine int
 }
 
 // Identifiers. Stages, shards, edges and pools are indexes.

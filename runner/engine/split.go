@@ -204,6 +204,8 @@ func (e *Engine) piece(st *stage, shard int, in InputBlock, ranks cuts) entry {
 	e.account(st, &p)
 	if e.Durable {
 		p.rank = ranks.next(shard)
+	}
+	if e.Durable && e.broken != loseSplit {
 		e.writeBlock(st, shard, &p, Block{})
 	}
 	return p
