@@ -122,6 +122,7 @@ func (e *Engine) splitDone(ev *SplitDone) {
 		return
 	}
 	c := Commit{Seq: e.nextSeq(), Stage: b.stage.index, Split: ev}
+	ev = &SplitDone{Primary: joined(ev.Primary), Residual: joined(ev.Residual)}
 	b.after = c.Seq
 	if !b.stage.StableInput {
 		b.after = 0
@@ -132,6 +133,19 @@ func (e *Engine) splitDone(ev *SplitDone) {
 	c.Consumed = e.replace(b, ev, primary)
 	e.sealImage(&c)
 	e.ready.Commits = append(e.ready.Commits, c)
+}
+
+// joined has each shard once.
+func joined(parts []ShardBlocks) []ShardBlocks {
+	all := make([]ShardBlocks, 0, len(parts))
+	for _, p := range parts {
+		if k := slices.IndexFunc(all, func(s ShardBlocks) bool { return s.Shard == p.Shard }); k >= 0 {
+			all[k].Blocks = slices.Concat(all[k].Blocks, p.Blocks)
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 func (b *bundle) checkSplit(ev *SplitDone) error {
