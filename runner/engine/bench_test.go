@@ -15,11 +15,12 @@ func BenchmarkStep(b *testing.B) {
 		name   string
 		blocks int
 	}{{"blocks=1", 1}, {"blocks=16", 16}, {"blocks=256", 256}} {
-		b.Run(c.name, func(b *testing.B) { benchmarkStep(b, c.blocks) })
+		b.Run(c.name, func(b *testing.B) { benchmarkStep(b, c.blocks, false) })
+		b.Run(c.name+"/durable", func(b *testing.B) { benchmarkStep(b, c.blocks, true) })
 	}
 }
 
-func benchmarkStep(b *testing.B, blocks int) {
+func benchmarkStep(b *testing.B, blocks int, durable bool) {
 	e, err := New(Spec{
 		Pools: []PoolSpec{{Name: "go", Native: true, Slots: 4}},
 		Stages: []StageSpec{
@@ -28,7 +29,7 @@ func benchmarkStep(b *testing.B, blocks int) {
 			{Name: "write", Role: Sink, Shards: 4},
 		},
 		Edges:   []EdgeSpec{{From: 0, To: 1}, {From: 1, To: 2}},
-		Options: Options{Streaming: true},
+		Options: Options{Streaming: true, Durable: durable},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -102,8 +103,13 @@ func (m *mill) emit(edge, shard int) {
 // TestHeap measures what data costs the engine, pending or in flight: nothing for
 // an element, and less than 200 bytes for a block.
 func TestHeap(t *testing.T) {
-	small, inFlight := bytesPerBlock(t, 1)
-	pending, _ := bytesPerBlock(t, 1_000_000)
+	small, inFlight := bytesPerBlock(t, 1, false)
+	pending, _ := bytesPerBlock(t, 1_000_000, false)
+	durable, durableInFlight := bytesPerBlock(t, 1, true)
+	t.Logf("durable: %.0f bytes for a pending block, %.0f for one in flight", durable, durableInFlight)
+	if durable > 200 || durableInFlight > 200 {
+		t.Errorf("a block of a durable job costs %.0f bytes pending, %.0f in flight", durable, durableInFlight)
+	}
 	t.Logf("%.0f bytes for a pending block, %.0f for one in flight, %.0f for one of one element", pending, inFlight, small)
 	if pending > 200 || inFlight > 200 {
 		t.Errorf("a block costs %.0f bytes pending, %.0f in flight", pending, inFlight)
@@ -114,13 +120,14 @@ func TestHeap(t *testing.T) {
 }
 
 // bytesPerBlock brings many blocks, and then a worker that takes all of them.
-func bytesPerBlock(t *testing.T, elements int) (pending, inFlight float64) {
+func bytesPerBlock(t *testing.T, elements int, durable bool) (pending, inFlight float64) {
 	const blocks = 200_000
 	e, err := New(Spec{
 		Pools: []PoolSpec{{Name: "go", Native: true, Slots: 1}, {Name: "py", Slots: 1}},
 		Stages: []StageSpec{{Name: "read", Role: Source, Shards: 1, Outputs: 1},
 			{Name: "map", Pool: 1, Shards: 16, Exclusive: true}},
-		Edges: []EdgeSpec{{From: 0, To: 1}},
+		Edges:   []EdgeSpec{{From: 0, To: 1}},
+		Options: Options{Durable: durable},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,10 @@ package engine
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +47,8 @@ type babbler struct {
 	spec Spec
 	ids  []BundleID
 	now  time.Time
+	// image is that of the commits so far.
+	image map[string][]byte
 }
 
 func (b *babbler) byte() int {
@@ -77,8 +82,22 @@ func (b *babbler) time() time.Time {
 }
 
 func babble(t *testing.T, data []byte) {
-	b := &babbler{data: data, now: time.Unix(77, 0)}
-	b.spec = Spec{
+	b := &babbler{data: data, now: time.Unix(77, 0), image: map[string][]byte{}}
+	b.spec = b.newSpec()
+	e, err := New(b.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.e = e
+	for n := 0; len(b.data) > 0 || n < 10; n++ {
+		b.step(t)
+	}
+	_, _ = e.Snapshot(), e.Explain()
+	b.restore(t)
+}
+
+func (b *babbler) newSpec() Spec {
+	return Spec{
 		Pools: []PoolSpec{{Name: "go", Native: true, Slots: 2}, {Name: "py", Slots: 2}},
 		Stages: []StageSpec{
 			{Name: "read", Role: Source, Shards: 2, Outputs: 2},
@@ -93,11 +112,87 @@ func babble(t *testing.T, data []byte) {
 			{From: 1, To: 3}, {From: 2, To: 3}, {From: 3, To: 5, Keep: true}, {From: 3, Output: 1, To: 4},
 			{From: 4, To: 3, Input: 1, Kind: Feedback}, {From: 6, To: 3}},
 		Options: Options{Streaming: b.num()%2 == 0, UserRetries: b.num(), LostRetries: b.num(),
-			MaxPendingBytes: int64(b.num()), MaxBundleElements: b.num(), Backoff: time.Duration(b.num())},
+			MaxPendingBytes: int64(b.num()), MaxBundleElements: b.num(), Backoff: time.Duration(b.num()),
+			Durable: true, fine: 4},
 	}
-	e, err := New(b.spec)
+}
+
+// restore checks that the image of whatever has happened is of use, and tells
+// what the engine knew.
+func (b *babbler) restore(t *testing.T) {
+	e, r, err := Restore(b.spec, rowsOf(b.image))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the engine's own image: %v", err)
+	}
+	if want := slices.Sorted(maps.Keys(b.e.readers)); !slices.Equal(r.Blocks, want) {
+		t.Fatalf("blocks %v are restored, not %v", r.Blocks, want)
+	}
+	if b.e.state != Running {
+		return
+	}
+	for i, st := range e.stages {
+		was := b.e.stages[i]
+		if st.input != was.input || !slices.Equal(st.output, was.output) {
+			t.Fatalf("%s is restored at %v, %v, not at %v, %v", st.Name, st.input, st.output, was.input, was.output)
+		}
+	}
+}
+
+// FuzzRestore reads an image that anything may have happened to: it must not
+// panic, and nor must the job that goes on from it (I7).
+func FuzzRestore(f *testing.F) {
+	f.Add([]byte{}, []byte{})
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 20 {
+		f.Add(damaged(rng), randomBytes(rng, 200))
+	}
+	f.Fuzz(misread)
+}
+
+// TestDamage runs some of the same in each test.
+func TestDamage(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for range 1000 {
+		misread(t, damaged(rng), randomBytes(rng, rng.IntN(300)))
+	}
+}
+
+func randomBytes(rng *rand.Rand, n int) []byte {
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = byte(rng.UintN(256))
+	}
+	return data
+}
+
+// damaged is an image with nothing or a little wrong, as bytes: of each row the
+// lengths of its key and of its value, and then these.
+func damaged(rng *rand.Rand) []byte {
+	b := &babbler{data: randomBytes(rng, 2000), now: time.Unix(77, 0), image: map[string][]byte{}}
+	b.spec = b.newSpec()
+	b.e, _ = New(b.spec)
+	for len(b.data) > 0 {
+		ev := b.event()
+		ev.Now = b.now
+		b.take(b.e.Step(ev))
+	}
+	var data []byte
+	for key, val := range rowsOf(b.image) {
+		data = append(data, byte(len(key)), byte(len(val)))
+		data = append(append(data, key...), val...)
+	}
+	for n := rng.IntN(4); n > 0 && len(data) > 0; n-- {
+		data[rng.IntN(len(data))] = byte(rng.UintN(256))
+	}
+	return data
+}
+
+func misread(t *testing.T, rows, events []byte) {
+	b := &babbler{data: events, now: time.Unix(77, 0), image: map[string][]byte{}}
+	b.spec = b.newSpec()
+	e, _, err := Restore(b.spec, rowsIn(rows))
+	if err != nil {
+		return
 	}
 	b.e = e
 	for n := 0; len(b.data) > 0 || n < 10; n++ {
@@ -106,19 +201,39 @@ func babble(t *testing.T, data []byte) {
 	_, _ = e.Snapshot(), e.Explain()
 }
 
+func rowsIn(data []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for len(data) >= 2 {
+			key, val := int(data[0]), int(data[1])
+			data = data[2:]
+			if len(data) < key+val || !yield(string(data[:key]), data[key:key+val]) {
+				return
+			}
+			data = data[key+val:]
+		}
+	}
+}
+
 func (b *babbler) step(t *testing.T) {
 	b.now = b.now.Add(time.Duration(b.num()) * time.Millisecond)
 	ev := b.event()
 	ev.Now = b.now
 	r := b.e.Step(ev)
-	for _, s := range r.Start {
-		b.ids = append(b.ids, s.ID)
-	}
+	b.take(r)
 	if !r.Wake.IsZero() && b.e.state < Done && r.Wake.Before(b.e.time(b.e.now)) {
 		t.Fatalf("wants to be woken at %v, it is %v", r.Wake, b.now)
 	}
 	if (r.State == Failed) != (r.Err != nil) {
 		t.Fatalf("state %v with error %v", r.State, r.Err)
+	}
+}
+
+func (b *babbler) take(r Ready) {
+	for _, s := range r.Start {
+		b.ids = append(b.ids, s.ID)
+	}
+	for _, c := range r.Commits {
+		change(b.image, c.Image)
 	}
 }
 

@@ -91,7 +91,7 @@ func (r *restorer) row(key string, val []byte) error {
 }
 
 func (r *restorer) format(key string, val []byte) error {
-	if err := parseKey(key); err != nil {
+	if _, err := parseKey(key, 0); err != nil {
 		return err
 	}
 	f, err := parseFormat(val)
@@ -111,7 +111,7 @@ func (r *restorer) format(key string, val []byte) error {
 const incarnationBits = 40
 
 func (r *restorer) count(key string, val []byte) error {
-	if err := parseKey(key); err != nil {
+	if _, err := parseKey(key, 0); err != nil {
 		return err
 	}
 	c, err := parseCount(val)
@@ -126,16 +126,20 @@ func (r *restorer) count(key string, val []byte) error {
 	return nil
 }
 
-// stageOf reads the stage and shard that a key begins with, and numbers behind.
-func (r *restorer) stageOf(key string, more ...*uint64) (*stage, int, error) {
-	var stage, shard uint64
-	if err := parseKey(key, append([]*uint64{&stage, &shard}, more...)...); err != nil {
+// stageOf reads the stage and shard of a key.
+func (r *restorer) stageOf(key string) (*stage, int, error) {
+	n, err := parseKey(key, 2)
+	if err != nil {
 		return nil, 0, err
 	}
-	if stage >= uint64(len(r.stages)) || shard >= uint64(r.stages[stage].Shards) {
+	return r.shardAt(n)
+}
+
+func (r *restorer) shardAt(n keyNumbers) (*stage, int, error) {
+	if n[0] >= uint64(len(r.stages)) || n[1] >= uint64(r.stages[n[0]].Shards) {
 		return nil, 0, errors.New("there is no such stage or shard")
 	}
-	return r.stages[stage], int(shard), nil
+	return r.stages[n[0]], int(n[1]), nil
 }
 
 func (r *restorer) outbox(key string, val []byte) error {
@@ -169,15 +173,15 @@ func (r *restorer) outbox(key string, val []byte) error {
 }
 
 func (r *restorer) gate(key string, val []byte) error {
-	var id uint64
-	if err := parseKey(key, &id); err != nil {
+	n, err := parseKey(key, 1)
+	if err != nil {
 		return err
 	}
 	v, err := parseGate(val)
 	if err != nil {
 		return err
 	}
-	g := &gate{id: GateID(id), open: v.open, ends: v.ends, stage: v.stage, side: v.side, end: v.end}
+	g := &gate{id: GateID(n[0]), open: v.open, ends: v.ends, stage: v.stage, side: v.side, end: v.end}
 	r.gates[g.id] = g
 	if !v.ends {
 		return nil
@@ -190,11 +194,15 @@ func (r *restorer) gate(key string, val []byte) error {
 }
 
 func (r *restorer) block(key string, val []byte) error {
-	var place uint64
-	st, i, err := r.stageOf(key, &place)
+	n, err := parseKey(key, 3)
 	if err != nil {
 		return err
 	}
+	st, i, err := r.shardAt(n)
+	if err != nil {
+		return err
+	}
+	place := n[2]
 	v, err := parseBlock(val)
 	if err != nil {
 		return err
@@ -267,14 +275,14 @@ func (r *restorer) shard(key string, val []byte) error {
 }
 
 func (r *restorer) floor(key string, val []byte) error {
-	var index uint64
-	if err := parseKey(key, &index); err != nil {
+	n, err := parseKey(key, 1)
+	if err != nil {
 		return err
 	}
-	if index >= uint64(len(r.stages)) {
+	if n[0] >= uint64(len(r.stages)) {
 		return errors.New("there is no such stage")
 	}
-	st := r.stages[index]
+	st := r.stages[n[0]]
 	v, err := parseFloor(val, len(st.output))
 	if err != nil {
 		return err
@@ -306,7 +314,11 @@ func (r *restorer) complete() error {
 
 // restored tells what is there, and has the entries given again.
 func (r *restorer) restored() *Restored {
-	out := &Restored{Commits: r.seq, Draining: r.state == Draining, Blocks: slices.Sorted(maps.Keys(r.readers))}
+	out := &Restored{Commits: r.seq, Draining: r.state == Draining, Blocks: make([]BlockID, 0, len(r.readers))}
+	for id := range r.readers {
+		out.Blocks = append(out.Blocks, id)
+	}
+	slices.Sort(out.Blocks)
 	for id := range r.gates {
 		r.named[id] = true
 	}

@@ -40,26 +40,30 @@ func appendKey(key []byte, kind byte, numbers ...uint64) []byte {
 	return key
 }
 
-// parseKey reads the numbers of a key.
-func parseKey(key string, numbers ...*uint64) error {
+// keyNumbers are the numbers of a key: no kind of row has more.
+type keyNumbers [3]uint64
+
+// parseKey reads the first n numbers of a key, which has no more.
+func parseKey(key string, n int) (keyNumbers, error) {
+	var numbers keyNumbers
 	rest := key[1:]
-	for _, n := range numbers {
+	for k := range n {
 		if len(rest) == 0 || rest[0] > 8 || len(rest) <= int(rest[0]) {
-			return errors.New("its key is too short")
+			return numbers, errors.New("its key is too short")
 		}
 		size := int(rest[0])
 		if size > 0 && rest[1] == 0 {
-			return errors.New("its key is not in the shortest form")
+			return numbers, errors.New("its key is not in the shortest form")
 		}
 		for i := range size {
-			*n = *n<<8 | uint64(rest[1+i])
+			numbers[k] = numbers[k]<<8 | uint64(rest[1+i])
 		}
 		rest = rest[1+size:]
 	}
 	if len(rest) > 0 {
-		return errors.New("its key is too long")
+		return numbers, errors.New("its key is too long")
 	}
-	return nil
+	return numbers, nil
 }
 
 // value reads a row's value. After an error all reads give 0.
