@@ -1,10 +1,13 @@
 package runner
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
+	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
@@ -16,21 +19,59 @@ type scriptExecutor struct {
 	native
 	events []*pipepb.TestStreamPayload_Event
 	next   int // changed by commits only
+	// remote is where events come from that are not in the payload.
+	remote *fnapi.TestStreamEvents
 }
 
 func (j *job) newScript(s *stage) *scriptExecutor {
 	x := &scriptExecutor{native: native{job: j, stage: s}, events: s.plan.TestStream.Payload.GetEvents()}
 	x.work = x.play
+	x.end = func() {
+		if x.remote != nil {
+			x.remote.Close()
+		}
+	}
 	return x
+}
+
+// event returns the next event, nil after the last.
+func (x *scriptExecutor) event() (*pipepb.TestStreamPayload_Event, error) {
+	stream := x.stage.plan.TestStream
+	if x.next < len(x.events) {
+		return x.events[x.next], nil
+	}
+	endpoint := stream.Payload.GetEndpoint().GetUrl()
+	if endpoint == "" {
+		return nil, nil
+	}
+	if x.remote == nil {
+		remote, err := fnapi.DialTestStream(x.job.ctx, endpoint, slices.Sorted(maps.Keys(stream.Tags)))
+		if err != nil {
+			return nil, err
+		}
+		x.remote = remote
+	}
+	ev, err := x.remote.Next()
+	if ev != nil {
+		// It is the last of a list until it is committed.
+		x.events, x.next = []*pipepb.TestStreamPayload_Event{ev}, 0
+	}
+	return ev, err
 }
 
 // play plays the next event.
 func (x *scriptExecutor) play(b engine.Bundle, c *collector) error {
-	if x.next >= len(x.events) || b.Drain {
+	var ev *pipepb.TestStreamPayload_Event
+	if !b.Drain {
+		var err error
+		if ev, err = x.event(); err != nil {
+			return err
+		}
+	}
+	if ev == nil {
 		c.out.Sources = []engine.SourceProgress{{Output: -1, Watermark: beam.MaxEventTime, Done: true}}
 		return nil
 	}
-	ev := x.events[x.next]
 	switch {
 	case ev.GetWatermarkEvent() != nil:
 		w := ev.GetWatermarkEvent()

@@ -2,12 +2,14 @@ package runner
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
 
+	"fresnel/fnapi/fnapitest"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 )
@@ -80,4 +82,35 @@ func TestATestStreamGoesByItsOwnTime(t *testing.T) {
 	if took := time.Since(began); took > patience {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// TestEventsOfATestStreamFromAService: they are the same as those in a payload.
+func TestEventsOfATestStreamFromAService(t *testing.T) {
+	r := newRig(t)
+	script := newStream().element(1, "k", "a").watermark(60_000).advance(time.Hour).element(61_000, "k", "b")
+	endpoint, asked := fnapitest.ServeTestStream(t, script.p.Events)
+	script.p.Events, script.p.Endpoint = nil, &pipepb.ApiServiceDescriptor{Url: endpoint}
+	r.rest = decoded
+	r.do["join"] = groupsIn(coder.IntervalWindow, mapping(func(e *item) [][]byte {
+		return [][]byte{at(0, e.key, strings.Join(e.values, "+"))}
+	}))
+	out := r.sink("out")
+	p := newPipe().add("stream", "beam:transform:teststream:v1", script.bytes(), "main=u_a:").
+		add("window", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+		group("group", "in=u_b", "out=u_c:grouped/minute").
+		pardo("join", nil, "in=u_c", "out=u_d:").write("write", "out", "u_d")
+	r.start(p).mustEnd()
+	out.want("k=a", "k=b")
+	if got := string(await(t, asked, "request")); got != "\x0a\x04main" {
+		t.Errorf("asked for %q", got)
+	}
+}
+
+// TestATestStreamWithoutItsService fails the job, and says which service.
+func TestATestStreamWithoutItsService(t *testing.T) {
+	r := newRig(t)
+	script := newStream()
+	script.p.Endpoint = &pipepb.ApiServiceDescriptor{Url: "localhost:1"}
+	r.start(newPipe().add("stream", "beam:transform:teststream:v1", script.bytes(), "main=u_a:").
+		pardo("work", nil, "in=u_a", "out=u_b:")).wantError(beam.InvalidPipeline, "Stream", "localhost:1", "start the service")
 }
