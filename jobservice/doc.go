@@ -20,9 +20,14 @@
 //     block or grow without bound (I7): messages are kept up to a limit, jobs
 //     that ended or never ran too, and no job waits for a reader.
 //   - A job belongs to the server once it runs: the client may go away.
+//   - With a data directory, jobs are in the table of the next server too, with
+//     all that they told, and it goes on with those that the runner calls
+//     durable. What may hold passwords is sealed on the disk.
 //
 // To read the source: contract.go (the seam to the runner), service.go (the
 // table of jobs), job.go (one job's life), history.go (what streams replay),
+// survive.go and recover.go (how jobs outlive their run and their server),
+// datadir.go, jobdir.go, record.go, joblog.go and seal.go (what is on the disk),
 // jobapi.go (the RPCs), staging.go, retrieval.go and store.go (artifacts),
 // validate.go (what Prepare refuses), options.go (pipeline options).
 package jobservice

@@ -51,19 +51,33 @@ type history struct {
 	wake chan struct{}
 }
 
-func (h *history) addMessage(level Level, at time.Time, text string) {
+func (h *history) addMessage(level Level, at time.Time, text string) entry {
 	text = strings.ToValidUTF8(text, "\uFFFD") // else it cannot be sent
-	h.add(entry{level: level, at: at, text: cut(text, maxMessageBytes)})
-	h.ord++
+	return h.add(entry{level: level, at: at, text: cut(text, maxMessageBytes)})
 }
 
-func (h *history) addState(state jobpb.JobState_Enum, at time.Time) {
-	h.add(entry{state: state, at: at})
+func (h *history) addState(state jobpb.JobState_Enum, at time.Time) entry {
+	return h.add(entry{state: state, at: at})
 }
 
-func (h *history) add(e entry) {
+// restore adds an entry that another server had, at the position that it had
+// there. Positions must rise.
+func (h *history) restore(e entry) bool {
+	if e.seq < h.seq || e.ord < h.ord {
+		return false
+	}
+	h.headClosed = h.headClosed || e.seq > h.seq
+	h.seq, h.ord = e.seq, e.ord
+	h.add(e)
+	return true
+}
+
+func (h *history) add(e entry) entry {
 	e.seq, e.ord = h.seq, h.ord
 	h.seq++
+	if !e.isState() {
+		h.ord++
+	}
 	if h.headHasRoom(&e) {
 		h.head = append(h.head, e)
 		h.headBytes += e.size()
@@ -73,6 +87,12 @@ func (h *history) add(e entry) {
 		h.tailBytes += e.size()
 		h.trim()
 	}
+	h.wakeAll()
+	return e
+}
+
+// wakeAll wakes those who wait for an entry.
+func (h *history) wakeAll() {
 	if h.wake != nil {
 		close(h.wake)
 		h.wake = nil

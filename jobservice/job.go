@@ -25,6 +25,10 @@ import (
 //	   │                │                       │
 //	   │                └──────────Drain────────┴▶ DRAINING ─▶ DRAINED, FAILED
 //	   └─Cancel─▶ CANCELLED ◀── CANCELLING ◀─Cancel─ any of the three
+//
+// A durable job that is stopped goes back from any of the three to STOPPED, and
+// another Run goes on with it. One whose server ends stays in its state; the
+// next server moves it to STARTING, or to DRAINING if it was asked to drain.
 const (
 	stopped    = jobpb.JobState_STOPPED
 	starting   = jobpb.JobState_STARTING
@@ -71,6 +75,12 @@ type job struct {
 	drain      chan struct{}      // closed by requestDrain
 	drainAsked bool
 
+	dir     *jobDir // nil in a job that nobody knows of after this server
+	epoch   int64   // of the run; see Submission
+	resumed bool
+	leaving leaving // why the run is being cut off
+	idle    idle    // whether the job waits to go on
+
 	metrics func() (attempted, committed []*pipepb.MonitoringInfo)
 	final   *jobpb.MetricResults // set when the job has ended
 	size    int                  // bytes of pipeline, options and final metrics
@@ -84,6 +94,7 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 		created:  time.Now(),
 		log:      log.With("job", string(id)),
 		drain:    make(chan struct{}),
+		epoch:    1,
 		size:     proto.Size(req),
 	}
 	j.enter(stopped)
@@ -94,16 +105,25 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 func (j *job) submission(retrieval string) *Submission {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
-		RetrievalEndpoint: retrieval, Epoch: 1}
+	s := &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
+		RetrievalEndpoint: retrieval, Epoch: j.epoch, Resumed: j.resumed}
+	if j.durable() {
+		s.Dir = j.dir.statePath()
+	}
+	return s
 }
 
 // enter moves the job to a state. The caller holds the lock, or the only
 // reference to the job.
 func (j *job) enter(state jobpb.JobState_Enum) {
 	j.state, j.since = state, time.Now()
-	j.history.addState(state, j.since)
 	j.states.addState(state, j.since)
+	j.persist(j.history.addState(state, j.since))
+}
+
+// tell adds a message to the history. The caller holds the lock.
+func (j *job) tell(level Level, at time.Time, text string) {
+	j.persist(j.history.addMessage(level, at, text))
 }
 
 // current returns the state and the time since when it holds.
@@ -122,6 +142,10 @@ func (j *job) start(cancel context.CancelFunc) (first bool, err error) {
 	switch {
 	case j.staging:
 		return false, status.Errorf(codes.FailedPrecondition, "job %s: its artifacts are still being staged", j.id)
+	case j.idle != notIdle:
+		j.cancel = cancel
+		j.goOn()
+		return true, nil
 	case j.state == stopped:
 		j.cancel, j.started = cancel, time.Now()
 		j.warnOfUnstaged()
@@ -141,7 +165,7 @@ func (j *job) warnOfUnstaged() {
 	}
 	for id, env := range j.pipeline.GetComponents().GetEnvironments() {
 		if n := countUnstaged(env.GetDependencies()); n > 0 {
-			j.history.addMessage(Warning, time.Now(), fmt.Sprintf(
+			j.tell(Warning, time.Now(), fmt.Sprintf(
 				"%d artifacts of environment %s were not staged: workers that Fresnel starts cannot get them", n, id))
 		}
 	}
@@ -164,7 +188,12 @@ func (j *job) run(ctx context.Context, r Runner, s *Submission) {
 // end publishes the outcome: metrics first, then the error, then the terminal
 // state, since clients ask and stop reading in that order.
 func (j *job) end(err error) {
-	outcome, text := j.publish(err, j.readMetrics())
+	final := j.readMetrics()
+	if j.leave(err) {
+		return
+	}
+	outcome, text := j.publish(err, final)
+	j.settle()
 	j.log.Info("job ended", "state", outcome.String(), "error", text, "took", time.Since(j.started))
 }
 
@@ -174,11 +203,17 @@ func (j *job) publish(err error, final *jobpb.MetricResults) (jobpb.JobState_Enu
 	j.final, j.metrics = final, nil
 	j.size += proto.Size(final)
 	outcome, text := j.outcome(err)
+	j.persistMetrics()
+	j.close(outcome, text)
+	return outcome, text
+}
+
+// close enters the last state, after the error that led to it.
+func (j *job) close(outcome jobpb.JobState_Enum, text string) {
 	if text != "" {
-		j.history.addMessage(Error, time.Now(), text)
+		j.tell(Error, time.Now(), text)
 	}
 	j.enter(outcome)
-	return outcome, text
 }
 
 // outcome decides how the job ended, and what its last error is. The Python
@@ -210,8 +245,8 @@ func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
 	defer j.mu.Unlock()
 	switch j.state {
 	case stopped:
-		j.history.addMessage(Error, time.Now(), reason)
-		j.enter(cancelled)
+		j.idle = notIdle
+		j.close(cancelled, reason)
 	case starting, running, draining:
 		j.reason = reason
 		j.enter(cancelling)
@@ -224,11 +259,10 @@ func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
 func (j *job) giveUp() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.state == stopped {
-		j.history.addMessage(Error, time.Now(), "the job was prepared, and given up since it was not run")
-		j.enter(cancelled)
+	if j.state == stopped && j.idle == notIdle {
+		j.close(cancelled, "the job was prepared, and given up since it was not run")
 	}
-	return terminal(j.state)
+	return terminal(j.state) && j.settled()
 }
 
 // requestDrain asks the job to stop its sources and finish, and returns its
@@ -238,7 +272,7 @@ func (j *job) requestDrain() (jobpb.JobState_Enum, error) {
 	defer j.mu.Unlock()
 	switch j.state {
 	case stopped:
-		return j.state, status.Errorf(codes.FailedPrecondition, "job %s has not been run: there is nothing to drain", j.id)
+		return j.state, status.Errorf(codes.FailedPrecondition, "job %s does not run: there is nothing to drain", j.id)
 	case starting, running:
 		j.enter(draining)
 		j.drainAsked = true
@@ -273,7 +307,8 @@ func (j *job) info() JobInfo {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return JobInfo{ID: j.id, Name: j.name, State: j.state, Since: j.since,
-		Prepared: j.created, Started: j.started, Error: j.failure}
+		Prepared: j.created, Started: j.started, Error: j.failure,
+		Durable: j.durable(), Epoch: j.epoch, Kept: j.idle == idleKept}
 }
 
 // bytes is the memory that the job takes in the table, about.
@@ -284,14 +319,15 @@ func (j *job) bytes() int {
 }
 
 // read returns the next entries of a history after position seq. If there are
-// none yet, more is closed when there are.
-func (j *job) read(h *history, seq int64) (next []entry, more <-chan struct{}) {
+// none yet, more is closed when there are; err is errIdle if there will be none
+// as things are.
+func (j *job) read(h *history, seq int64) (next []entry, more <-chan struct{}, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if next = h.from(seq, readBatch); len(next) == 0 {
-		more = h.changed()
+		more, err = h.changed(), j.idle.streamEnd(j.id)
 	}
-	return next, more
+	return next, more, err
 }
 
 // readBatch is the number of entries that a stream copies out of the history
@@ -315,7 +351,8 @@ func (r reporter) Message(level Level, at time.Time, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !terminal(r.state) {
-		r.history.addMessage(level, at, text)
+		r.tell(level, at, text)
+		r.compactLog()
 	}
 }
 

@@ -90,14 +90,15 @@ func dialled(ctx context.Context, endpoint string) string {
 	return endpoint
 }
 
-// Run starts a prepared job; its id is that of the preparation.
+// Run starts a prepared job; its id is that of the preparation. One that was
+// stopped, and its state kept, goes on.
 func (a *jobAPI) Run(_ context.Context, req *jobpb.RunJobRequest) (*jobpb.RunJobResponse, error) {
 	j, err := a.service.find(req.GetPreparationId())
 	if err != nil {
 		return nil, err
 	}
 	if err := a.service.launch(j); err != nil {
-		return nil, err
+		return nil, asStatus(err)
 	}
 	return &jobpb.RunJobResponse{JobId: string(j.id)}, nil
 }
@@ -234,11 +235,18 @@ func (a *jobAPI) GetMessageStream(req *jobpb.JobMessagesRequest, stream jobpb.Jo
 }
 
 // follow calls send with each entry of a history, from the first to the
-// terminal state, and waits for those to come.
+// terminal state, and waits for those to come. Where the job stops before, it
+// ends too.
 func (j *job) follow(ctx context.Context, h *history, send func(*entry) error) error {
 	seq := int64(0)
 	for {
-		next, more := j.read(h, seq)
+		next, more, err := j.read(h, seq)
+		if errors.Is(err, errIdle) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		for i := range next {
 			e := &next[i]
 			if err := send(e); err != nil {

@@ -34,8 +34,11 @@ var defaultRetention = retention{ended: 1000, prepared: 1000, preparedFor: time.
 type Config struct {
 	// Runner runs the jobs.
 	Runner Runner
-	// ArtifactDir is where staged artifacts are kept; it is made if missing.
+	// ArtifactDir is where staged artifacts are kept; it is made if missing. It is
+	// not used with Data, which has a place for them.
 	ArtifactDir string
+	// Data is where jobs are kept that survive this server; nil for none.
+	Data *DataDir
 	// Expansion is served on the same port, if set.
 	Expansion jobpb.ExpansionServiceServer
 	// Log is slog.Default() if nil.
@@ -50,10 +53,15 @@ type Service struct {
 	runner    Runner
 	expansion jobpb.ExpansionServiceServer
 	store     *store
+	data      *DataDir // nil for none
 	log       *slog.Logger
 	running   sync.WaitGroup // the goroutines of jobs
 
 	keep retention
+
+	// stagings is held for reading while a client stages artifacts, and for
+	// writing while those are removed that no job refers to.
+	stagings sync.RWMutex
 
 	mu       sync.Mutex
 	endpoint string
@@ -62,15 +70,20 @@ type Service struct {
 	closed   bool
 }
 
-// New makes a Service. It touches the disk only when artifacts are staged.
+// New makes a Service. It touches the disk only when artifacts are staged or
+// jobs run; Recover reads what is in cfg.Data.
 func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
+	}
+	if cfg.Data != nil {
+		cfg.ArtifactDir = cfg.Data.artifacts()
 	}
 	return &Service{
 		runner:    cfg.Runner,
 		expansion: cfg.Expansion,
 		store:     newStore(cfg.ArtifactDir),
+		data:      cfg.Data,
 		log:       cfg.Log,
 		keep:      defaultRetention,
 		endpoint:  cfg.Endpoint,
@@ -102,14 +115,15 @@ func (s *Service) getEndpoint() string {
 	return s.endpoint
 }
 
-// Close refuses new jobs, cancels those that are left, and waits until their
-// runners have returned or ctx is done.
+// Close refuses new jobs, cuts durable ones off, so that the next server goes on
+// with them, cancels the others, and waits until their runners have returned or
+// ctx is done.
 func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	for _, j := range s.all() {
-		j.requestCancel("the server was shut down")
+		j.suspend()
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -136,6 +150,12 @@ type JobInfo struct {
 	Prepared, Started time.Time
 	// Error is why the job failed; empty otherwise.
 	Error string
+	// Durable tells whether the job survives the server.
+	Durable bool
+	// Epoch counts the job's runs.
+	Epoch int64
+	// Kept tells that the job was stopped, and waits for another Run to go on.
+	Kept bool
 }
 
 // Ended tells whether the job has reached its last state.
@@ -157,7 +177,19 @@ func (s *Service) Cancel(id beam.JobID) (jobpb.JobState_Enum, error) {
 	if err != nil {
 		return jobpb.JobState_UNSPECIFIED, err
 	}
+	defer j.settle() // if it did not run
 	return j.requestCancel("the job was cancelled on request"), nil
+}
+
+// Stop cuts a durable job off and keeps its state: it goes to STOPPED, and
+// another Run of the same id goes on from there, in this server or a later one.
+// It returns the state that the job has now.
+func (s *Service) Stop(id beam.JobID) (jobpb.JobState_Enum, error) {
+	j, err := s.find(string(id))
+	if err != nil {
+		return jobpb.JobState_UNSPECIFIED, err
+	}
+	return j.requestStop()
 }
 
 // Drain asks a job to stop its sources and finish, and returns its state, as
@@ -231,14 +263,18 @@ func (s *Service) launch(j *job) error {
 		s.running.Done()
 		return err
 	}
-	submission := j.submission(s.getEndpoint())
+	submission, err := s.place(j)
 	go func() {
 		defer s.running.Done()
 		defer s.tidy()
 		defer cancel()
+		if err != nil {
+			j.end(err)
+			return
+		}
 		j.run(ctx, s.runner, submission)
 	}()
-	return nil
+	return err
 }
 
 // beginRun makes Close wait for one more job, unless Close was called before.
@@ -254,13 +290,13 @@ func (s *Service) beginRun() bool {
 // tidy forgets the oldest of the jobs that do not run, beyond the limits.
 // Whoever still reads the streams of a job that never ran sees it cancelled.
 func (s *Service) tidy() {
-	var ended, prepared, bytes int
+	var ended, prepared, bytes, forgotten int
 	for i, j := range s.all() {
 		info := j.info()
 		switch {
 		case info.Ended():
 			ended++
-		case info.State == stopped:
+		case info.State == stopped && !info.Kept:
 			prepared++
 		default:
 			continue
@@ -269,20 +305,60 @@ func (s *Service) tidy() {
 		over := ended > s.keep.ended || prepared > s.keep.prepared || bytes > s.keep.bytes
 		late := info.State == stopped && time.Since(info.Prepared) > s.keep.preparedFor
 		if i > 0 && (over || late) {
-			s.forget(j)
+			forgotten += s.forget(j)
 		}
+	}
+	if forgotten > 0 {
+		s.sweep()
 	}
 }
 
-// forget drops a job from the table, unless it has begun to run meanwhile.
-func (s *Service) forget(j *job) {
+// forget drops a job from the table and the data directory, unless it has begun
+// to run meanwhile, and returns how many it dropped.
+func (s *Service) forget(j *job) int {
 	if !j.giveUp() {
-		return
+		return 0
+	}
+	if j.dir != nil {
+		if err := j.dir.remove(); err != nil {
+			j.log.Warn("an old job cannot be removed from the data directory", "error", err)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.jobs, j.id)
 	delete(s.tokens, j.token)
+	return 1
+}
+
+// sweep removes the artifacts that no job refers to, unless one is staging some.
+func (s *Service) sweep() {
+	if !s.stagings.TryLock() {
+		return // the next one will do it
+	}
+	defer s.stagings.Unlock()
+	live := map[string]bool{}
+	for _, j := range s.all() {
+		for _, sum := range artifactsOf(j) {
+			live[sum] = true
+		}
+	}
+	if err := s.store.sweep(live); err != nil {
+		s.log.Warn("old artifacts cannot be removed", "error", err)
+	}
+}
+
+// artifactsOf returns the hashes of the artifacts that a job's environments name.
+func artifactsOf(j *job) []string {
+	var sums []string
+	for _, env := range j.submission("").Pipeline.GetComponents().GetEnvironments() {
+		for _, dep := range env.GetDependencies() {
+			if _, sum, err := locate(dep); err == nil && sum != "" {
+				sums = append(sums, sum)
+			}
+		}
+	}
+	return sums
 }
 
 // newID makes a job id that people can read and no other server gives out.

@@ -78,8 +78,15 @@ func bubble(t *testing.T, r fakeRunner, test func(f *fixture)) {
 
 func serve(t *testing.T, r Runner, dir string) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dir: dir}
-	f.service = New(Config{Runner: r, ArtifactDir: dir, Endpoint: "localhost:7", Log: testLog()})
+	f := serveConfig(t, Config{Runner: r, ArtifactDir: dir, Endpoint: "localhost:7", Log: testLog()})
+	f.dir = dir
+	return f
+}
+
+func serveConfig(t *testing.T, cfg Config) *fixture {
+	t.Helper()
+	f := &fixture{t: t}
+	f.service = New(cfg)
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer(ServerOptions()...)
 	f.service.Register(server)

@@ -61,6 +61,8 @@ func (a *stagingAPI) ReverseArtifactRetrievalService(stream stagingStream) error
 	if err != nil {
 		return err
 	}
+	a.service.stagings.RLock()
+	defer a.service.stagings.RUnlock()
 	pipeline, err := j.beginStaging()
 	if err != nil {
 		return err
@@ -71,17 +73,10 @@ func (a *stagingAPI) ReverseArtifactRetrievalService(stream stagingStream) error
 	staged, err := s.environments(pipeline.GetComponents().GetEnvironments())
 	if err != nil {
 		j.log.Warn("staging failed", "error", err)
-		return stagingStatus(err)
+		return asStatus(err)
 	}
 	outcome = withEnvironments(pipeline, staged)
 	return nil
-}
-
-func stagingStatus(err error) error {
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
-	return statusOf(err)
 }
 
 // beginStaging lets one stream at a time stage for the job.

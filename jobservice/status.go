@@ -22,6 +22,14 @@ func statusOf(err error) error {
 	return status.Error(grpcCode(err), cutEncoded(text, maxStatusBytes))
 }
 
+// asStatus is statusOf, for what may be a status already.
+func asStatus(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return statusOf(err)
+}
+
 func grpcCode(err error) codes.Code {
 	if _, ok := errors.AsType[*beam.Error](err); !ok {
 		if s, ok := status.FromError(err); ok {

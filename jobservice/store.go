@@ -23,7 +23,8 @@ import (
 // Both directories can be entered by their owner only: artifacts hold user
 // code, and code holds secrets. A file is hashed again the first time that a
 // process uses it, so an upload need not be synced to disk: one that a power
-// failure tore is received anew.
+// failure tore is received anew. Only before a job that survives the server runs,
+// those that it names are.
 type store struct {
 	dir string
 
@@ -166,6 +167,50 @@ func (u *upload) discard() {
 	_ = u.file.Close()
 	_ = os.Remove(u.file.Name()) // gone already after commit
 }
+
+// sync brings artifacts to the disk, those of them that the store has.
+func (s *store) sync(sums []string) error {
+	for _, sum := range sums {
+		if !isSum(sum) {
+			continue
+		}
+		if err := syncFile(s.path(sum)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if len(sums) == 0 {
+		return nil
+	}
+	err := syncFile(filepath.Join(s.dir, "sha256"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // none was staged
+	}
+	return err
+}
+
+// sweep removes all artifacts but the live ones. Nobody stages meanwhile.
+func (s *store) sweep(live map[string]bool) error {
+	if s.dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(s.dir, "sha256"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if live[e.Name()] {
+			continue
+		}
+		s.mu.Lock()
+		delete(s.verified, e.Name())
+		s.mu.Unlock()
+		err = errors.Join(err, os.Remove(s.path(e.Name())))
+	}
+	return err
+}
+
+// removeUploads removes what a crash cut off. Nobody stages meanwhile.
+func (s *store) removeUploads() { _ = os.RemoveAll(filepath.Join(s.dir, "upload")) }
 
 // storeError says whose disk failed, and what of the path is of use.
 func storeError(err error) error {

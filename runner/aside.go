@@ -35,18 +35,33 @@ func (j *job) newAside(s *translate.Stage) (*aside, error) {
 	return a, err
 }
 
-// ask sends one value and returns the one value that comes back. A worker that
-// is lost meanwhile is replaced and asked again.
+// ask sends one value and returns the one value that comes back.
 func (a *aside) ask(ctx context.Context, value []byte) ([]byte, error) {
-	input := append(coder.AppendHeader(nil, beam.EndOfGlobalWindow, 1, nil, beam.NoFiring), value...)
+	answers, err := a.askAll(ctx, [][]byte{value})
+	if err == nil && len(answers) != 1 {
+		err = a.badAnswer(nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answers[0], nil
+}
+
+// askAll sends values and returns what comes back. A worker that is lost
+// meanwhile is replaced and asked again.
+func (a *aside) askAll(ctx context.Context, values [][]byte) ([][]byte, error) {
+	var input []byte
+	for _, v := range values {
+		input = append(coder.AppendHeader(input, beam.EndOfGlobalWindow, 1, nil, beam.NoFiring), v...)
+	}
 	for {
 		w, err := a.pool.any(ctx)
 		if err != nil {
 			return nil, err
 		}
-		answer, err := a.askWorker(ctx, w, input)
+		answers, err := a.askWorker(ctx, w, input)
 		if beam.CodeOf(err) != beam.Unavailable || ctx.Err() != nil {
-			return answer, err
+			return answers, err
 		}
 		if !sleep(ctx, backoff(0)) {
 			return nil, ctx.Err()
@@ -54,7 +69,7 @@ func (a *aside) ask(ctx context.Context, value []byte) ([]byte, error) {
 	}
 }
 
-func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([]byte, error) {
+func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([][]byte, error) {
 	var out []byte
 	run := w.Start(&fnapi.Bundle{ID: a.job.asideID(a.stage), Descriptor: a.descriptor, Source: a.stage.Harness.Source,
 		Sinks: a.stage.Harness.Sinks, Input: [][]byte{input},
@@ -71,11 +86,20 @@ func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([]
 	if _, err := run.Result(); err != nil {
 		return nil, err
 	}
-	var el coder.Element
-	if n, err := a.out.Scan(out, &el); err != nil || n != len(out) {
-		return nil, &beam.Error{Code: beam.BadData, Where: a.stage.Name, What: "the SDK did not answer with one element", Cause: err}
+	var answers [][]byte
+	for len(out) > 0 {
+		var el coder.Element
+		n, err := a.out.Scan(out, &el)
+		if err != nil {
+			return nil, a.badAnswer(err)
+		}
+		answers, out = append(answers, el.Value), out[n:]
 	}
-	return el.Value, nil
+	return answers, nil
+}
+
+func (a *aside) badAnswer(cause error) error {
+	return &beam.Error{Code: beam.BadData, Where: a.stage.Name, What: "the SDK did not answer each question with one element", Cause: cause}
 }
 
 // customMerge merges windows in the SDK (MERGE_WINDOWS): nil if the runner can.

@@ -150,7 +150,7 @@ func (o *outputCollector) scan(data []byte) (int, error) {
 			break
 		}
 		if err == nil {
-			all.grow(n, el.Timestamp)
+			all.grow(n, el.Hold)
 			err = o.element(data, all.end, &el)
 		}
 		if err != nil {
@@ -224,7 +224,8 @@ func (r *run) next() { *r = run{start: r.end, end: r.end, least: beam.MaxEventTi
 
 func (r *run) of(data []byte) []byte { return data[r.start:r.end:r.end] }
 
-// finish emits what is open and checks that no element was left unfinished.
+// finish emits what is open and checks that no element was left unfinished. It
+// may have to ask an SDK something, so that no callback of a harness calls it.
 func (c *collector) finish() error {
 	for _, o := range c.outputs {
 		if len(o.tail) > 0 {
@@ -235,21 +236,26 @@ func (c *collector) finish() error {
 		if len(o.tail) > 0 {
 			return coder.ErrShort
 		}
-		o.finish()
+		if err := o.finish(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (o *outputCollector) finish() {
+func (o *outputCollector) finish() error {
 	for _, s := range o.keyed {
 		s.finish()
 	}
 	for _, s := range o.gated {
-		s.finish()
+		if err := s.finish(); err != nil {
+			return err
+		}
 	}
 	for _, s := range o.side {
 		s.finish()
 	}
+	return nil
 }
 
 // emit adds a block to the outcome.

@@ -100,11 +100,13 @@ func (k keyWindow) is(window, user []byte) bool {
 	return k.window == string(window) && k.user == string(user)
 }
 
-// expire forgets what has expired.
+// expire forgets what has expired, unless elements are due that may read it.
 func (hb *harnessBundle) expire(sh *state.Shard) {
-	if e := hb.x.expiry; e != nil && !e.global {
-		sh.Expire(hb.b.Watermark, e.declared, maxExpired)
+	e := hb.x.expiry
+	if e == nil || e.global || hb.sortedDue(sh) <= hb.b.Watermark {
+		return
 	}
+	sh.Expire(hb.b.Watermark, e.declared, maxExpired)
 }
 
 // forgetSides forgets the windows of side inputs that no main window is mapped
@@ -253,6 +255,7 @@ func (hb *harnessBundle) times() []engine.ShardTimes {
 		hb.expire(sh)
 		t := engine.ShardTimes{Shard: n}
 		t.NextEvent, t.NextProcessing, t.Hold = sh.Times(hb.b.Watermark)
+		t.NextEvent = min(t.NextEvent, hb.sortedDue(sh))
 		all = append(all, t)
 	}
 	return all

@@ -99,10 +99,12 @@ type gater struct {
 	static []engine.Gate
 }
 
-// sideGate maps main windows to gates of one side input.
+// sideGate maps main windows to gates of one side input: by the standard mapping
+// to windows of fn, or by what the SDK says.
 type sideGate struct {
-	input int
-	fn    window.Fn
+	input   int
+	fn      window.Fn
+	mapping *windowMapping
 }
 
 // newGater returns nil for a stage without side inputs.
@@ -128,6 +130,14 @@ func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
 			g.sides = append(g.sides, sideGate{input: i, fn: strategy.Fn()})
 			continue
 		}
+		mapping, err := j.sideMapping(side, s)
+		if err != nil {
+			return nil, err
+		}
+		if mapping != nil {
+			g.sides = append(g.sides, sideGate{input: i, mapping: mapping})
+			continue
+		}
 		g.static = append(g.static, g.gates.of(sideKey{index, i}, wholeEnd(strategy)))
 	}
 	return g, nil
@@ -147,6 +157,15 @@ func (j *job) mappedSides(s *translate.Stage) ([]int, error) {
 		}
 	}
 	return mapped, nil
+}
+
+// sideMapping is the mapping of a side input's windows that only the SDK knows,
+// nil if there is none, or none from the windows that the stage's input is in.
+func (j *job) sideMapping(side translate.SideInputSpec, s *translate.Stage) (*windowMapping, error) {
+	if side.StandardMapping || side.MainWindowing != s.Inputs[0].Windowing {
+		return nil, nil
+	}
+	return j.newWindowMapping(side)
 }
 
 // dynamicMapping tells that the side window depends on the main window in a way
@@ -182,19 +201,51 @@ func (g *gater) of(dst []engine.Gate, w *coder.Windowed, e *coder.Element) ([]en
 		if err != nil {
 			return err
 		}
-		for _, s := range g.sides {
-			side := s.mapped(end)
-			gate := g.gates.ofWindow(sideKey{g.stage, s.input}, string(coder.AppendIntervalWindow(nil, side)), side.MaxTimestamp())
-			dst = appendGate(dst, gate)
+		for i := range g.sides {
+			s := &g.sides[i]
+			to, err := s.mapped(raw, end)
+			if err != nil {
+				return err
+			}
+			dst = appendGate(dst, g.gates.ofWindow(sideKey{g.stage, s.input}, to.raw, to.end))
 		}
 		return nil
 	})
 	return dst, err
 }
 
-// mapped is the standard mapping: of the side windows that hold the main window's
+// asks tells that finding gates may have to wait for an SDK.
+func (g *gater) asks() bool {
+	return slices.ContainsFunc(g.sides, func(s sideGate) bool { return s.mapping != nil })
+}
+
+// learn asks SDKs for what gates of these main windows depend on, so that of
+// finds it known.
+func (g *gater) learn(windows []string) error {
+	for _, s := range g.sides {
+		if s.mapping == nil {
+			continue
+		}
+		if err := s.mapping.learn(windows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mapped is the side window of an encoded main window that ends with the time
+// given.
+func (s *sideGate) mapped(main []byte, end beam.EventTime) (mappedWindow, error) {
+	if s.mapping != nil {
+		return s.mapping.of(main)
+	}
+	w := s.standard(end)
+	return mappedWindow{string(coder.AppendIntervalWindow(nil, w)), w.MaxTimestamp()}, nil
+}
+
+// standard is the standard mapping: of the side windows that hold the main window's
 // maximum timestamp the earliest, as the SDKs have it.
-func (s sideGate) mapped(end beam.EventTime) beam.Window {
+func (s *sideGate) standard(end beam.EventTime) beam.Window {
 	windows := s.fn.Assign(nil, end)
 	if len(windows) == 0 {
 		return beam.GlobalWindow

@@ -25,6 +25,7 @@ type harnessExecutor struct {
 	sinks      map[beam.TransformID]int
 	truncation *truncation
 	expiry     *expiry
+	sorter     *sorter
 	caches     *caches
 
 	mu      sync.Mutex
@@ -54,6 +55,7 @@ func (j *job) newHarnessExecutor(s *stage, p *pool) (executor, error) {
 	if x.expiry, err = x.newExpiry(); err != nil {
 		return nil, s.badData(err)
 	}
+	x.sorter = x.newSorter()
 	if s.plan.Keyed {
 		x.caches = newCaches(fmt.Sprintf("%d/%s/%s", j.epoch, j.sub.ID, s.plan.ID), s.spec.Shards)
 	}

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"sync"
+	"time"
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
@@ -97,16 +98,24 @@ func (hb *harnessBundle) work() error {
 			return err
 		}
 	}
-	hb.takeDue()
+	since := time.Now()
 	if err := hb.admit(); err != nil {
 		return err
 	}
+	if err := hb.putAside(); err != nil {
+		return err
+	}
+	hb.takeDue()
+	hb.takeSorted()
 	if hb.idle() {
-		return hb.finish(&fnapi.Result{Elapsed: -1}) // it says nothing about what elements cost
+		return hb.finish(hb.idled(since))
 	}
 	res, err := hb.onWorker()
 	if err != nil {
 		return err
+	}
+	if hb.x.sorter != nil {
+		res.Elapsed = -1 // it is not that of the elements that the bundle was formed of
 	}
 	return hb.finish(res)
 }
@@ -181,7 +190,7 @@ func (hb *harnessBundle) takeDue() {
 		if !work.EventDue && !work.ProcessingDue {
 			continue
 		}
-		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.b.Watermark, work.ProcessingDue, hb.b.Now, maxTimers) {
+		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, hb.b.Now, maxTimers) {
 			hb.fire(t)
 		}
 	}
@@ -226,7 +235,7 @@ func (hb *harnessBundle) output(from beam.TransformID, family string, data []byt
 func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	c := hb.collector
 	if err := c.finish(); err != nil {
-		return hb.x.stage.badOutput(err)
+		return hb.x.stage.unfinished(err)
 	}
 	if len(hb.timers) > 0 {
 		return hb.x.stage.badOutput(coder.ErrShort)
@@ -295,8 +304,8 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 		if err != nil || n != len(r.Element) {
 			return nil, &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "a residual is not one element of the stage's input", Cause: err}
 		}
-		b := block(r.Element, 1, el.Timestamp)
-		b.Hold = residualHold(r, el.Timestamp)
+		b := block(r.Element, 1, el.Hold)
+		b.Hold = residualHold(r, el.Hold)
 		if r.Delay > 0 {
 			b.NotBefore = hb.x.job.clock.now().Add(r.Delay)
 		}
@@ -306,7 +315,7 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 }
 
 // residualHold is the output watermark that the residual promises: the least
-// over its outputs, the element's time where none is given.
+// over its outputs, the element's hold where none is given.
 func residualHold(r fnapi.Residual, element beam.EventTime) beam.EventTime {
 	if len(r.OutputWatermarks) == 0 {
 		return element

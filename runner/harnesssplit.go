@@ -233,7 +233,7 @@ func (c *cut) slice(in input, from, to int) ([]engine.InputBlock, error) {
 			begin = pos
 		}
 		if i >= from {
-			minTime = min(minTime, el.Timestamp)
+			minTime = min(minTime, el.Hold)
 		}
 		pos += n
 	}

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -468,6 +469,15 @@ func (s *stage) badData(err error) error {
 // says.
 func (s *stage) badOutput(err error) error {
 	return &beam.Error{Code: beam.BadData, Where: s.where(), What: "the harness sent output that does not decode as its coder says", Cause: err}
+}
+
+// unfinished is the error of the end of a stage's output: that of user code that
+// was asked there, or of the bytes.
+func (s *stage) unfinished(err error) error {
+	if be, ok := errors.AsType[*beam.Error](err); ok && (be.Code == beam.UserCode || be.Where != "") {
+		return err
+	}
+	return s.badOutput(err)
 }
 
 // badHarness is the error for a harness that breaks the rules.

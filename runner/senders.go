@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"maps"
 	"slices"
 
 	"fresnel/internal/beam"
@@ -45,7 +46,7 @@ const (
 func (s *spreadSender) element(data []byte, end int, el *coder.Element) {
 	s.run.end = end
 	s.run.count++
-	s.run.least = min(s.run.least, el.Timestamp)
+	s.run.least = min(s.run.least, el.Hold)
 	most := min(1+s.dealt/(4*s.edge.shards), spreadCount)
 	if s.dealt == 0 {
 		most = spreadFirst
@@ -105,7 +106,7 @@ func (s *keySender) element(el *coder.Element) error {
 	if err != nil {
 		return err
 	}
-	s.noted = append(s.noted, note{len(el.Raw), shard, el.Timestamp})
+	s.noted = append(s.noted, note{len(el.Raw), shard, el.Hold})
 	s.sums[shard] += len(el.Raw)
 	return nil
 }
@@ -168,6 +169,11 @@ type gatedSender struct {
 	// gates are those of the windows of the last element.
 	windows []byte
 	gates   []engine.Gate
+	// Where an SDK must be asked for gates, that is at the bundle's end: until then
+	// elements, of the coder windowed, are parked, and seen are their windows.
+	windowed *coder.Windowed
+	parked   []byte
+	seen     map[string]bool
 }
 
 type gatedBlock struct {
@@ -180,6 +186,49 @@ type gatedBlock struct {
 const maxOpen = 64
 
 func (s *gatedSender) element(w *coder.Windowed, el *coder.Element) error {
+	if s.edge.gater.asks() {
+		return s.park(w, el)
+	}
+	return s.place(w, el)
+}
+
+// park keeps an element for the bundle's end.
+func (s *gatedSender) park(w *coder.Windowed, el *coder.Element) error {
+	s.windowed = w
+	s.parked = append(s.parked, el.Raw...)
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
+	return w.EachWindow(el, func(raw []byte) error {
+		s.seen[string(raw)] = true
+		return nil
+	})
+}
+
+// unpark places the elements that were parked.
+func (s *gatedSender) unpark() error {
+	if len(s.parked) == 0 {
+		return nil
+	}
+	if err := s.edge.gater.learn(slices.Sorted(maps.Keys(s.seen))); err != nil {
+		return err
+	}
+	var el coder.Element
+	for data := s.parked; len(data) > 0; {
+		n, err := s.windowed.Scan(data, &el)
+		if err != nil {
+			return err
+		}
+		if err := s.place(s.windowed, &el); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// place adds an element to the block of those that wait for the same.
+func (s *gatedSender) place(w *coder.Windowed, el *coder.Element) error {
 	shard, err := s.shard(el)
 	if err != nil {
 		return err
@@ -193,7 +242,7 @@ func (s *gatedSender) element(w *coder.Windowed, el *coder.Element) error {
 	b := s.block(shard)
 	b.data = append(b.data, el.Raw...)
 	b.count++
-	b.least = min(b.least, el.Timestamp)
+	b.least = min(b.least, el.Hold)
 	if len(b.data) >= maxBlock || s.edge.plan.Routing == translate.Spread && b.count >= spreadCount {
 		s.close(b)
 	}
@@ -219,7 +268,7 @@ func (s *gatedSender) block(shard int) *gatedBlock {
 		}
 	}
 	if len(s.open) >= maxOpen {
-		s.finish()
+		s.closeAll()
 	}
 	b := &gatedBlock{shard: shard, gates: s.gates, openBlock: openBlock{least: beam.MaxEventTime}}
 	s.open = append(s.open, b)
@@ -238,7 +287,16 @@ func (s *gatedSender) close(b *gatedBlock) {
 	b.openBlock = openBlock{least: beam.MaxEventTime}
 }
 
-func (s *gatedSender) finish() {
+// finish sends what is left.
+func (s *gatedSender) finish() error {
+	if err := s.unpark(); err != nil {
+		return err
+	}
+	s.closeAll()
+	return nil
+}
+
+func (s *gatedSender) closeAll() {
 	for _, b := range s.open {
 		s.close(b)
 	}

@@ -215,3 +215,87 @@ func TestSideInputsDoNotGrowWithTime(t *testing.T) {
 		}
 	}
 }
+
+// TestElementsWaitForTheWindowsThatTheSDKMapsTheirsTo: where only the SDK knows
+// the mapping, an element waits for one window of the side input, not for all.
+// A worker that dies while it is asked is asked again.
+func TestElementsWaitForTheWindowsThatTheSDKMapsTheirsTo(t *testing.T) {
+	r := newRig(t)
+	var mu sync.Mutex
+	mark, asked := beam.EventTime(0), map[string]int{}
+	r.source("main", &fakeSource{batches: [][][]byte{{
+		slices.Concat(at(5, "m", "0"), at(65_000, "m", "1"), at(6, "m", "2"), at(66_000, "m", "3"))}}})
+	r.source("side", &fakeSource{batches: [][][]byte{{slices.Concat(at(1, "s", "a"), at(61_000, "s", "b"), at(121_000, "s", "c"))}},
+		mark: func(int) beam.EventTime { mu.Lock(); defer mu.Unlock(); return mark }})
+	// Every window is mapped to the next one.
+	next := func(w []byte) []byte {
+		win, _, _ := coder.DecodeIntervalWindow(w)
+		return coder.AppendIntervalWindow(nil, beam.Window{Start: win.Start + 60_000, End: win.End + 60_000})
+	}
+	question := coder.NewWindowed(coder.KVOf(coder.Bytes, coder.IntervalWindow), coder.GlobalWindow)
+	r.do["work/side/MapWindows"] = func(c *call) error {
+		for _, chunk := range c.ReadAll() {
+			var answers []byte
+			for data := chunk.Data; len(data) > 0; {
+				var e coder.Element
+				n, err := question.Scan(data, &e)
+				if err != nil {
+					return err
+				}
+				nonce, window, err := question.Value().SplitKV(e.Value)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				first := len(asked) == 0
+				asked[string(window)]++
+				mu.Unlock()
+				if first {
+					return c.dies()
+				}
+				e.Value = append(slices.Clone(nonce), next(window)...)
+				answers, data = append(coder.AppendElement(nil, &e), answers...), data[n:]
+			}
+			if err := c.out(answers); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	r.do["work"] = pairsIn(coder.IntervalWindow, func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("work", next(e.Windows)))
+			return firstError(err, c.out(at(0, e.value, valuesOfPairs(data))))
+		})
+	})
+	out := r.sink("out")
+	p := newPipe().read("main", "main", "u_a:").read("side", "side", "u_s:").
+		add("w1", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+		pardo("w2", nil, "in=u_s", "out=u_t:kv/own").
+		pardo("work", withSide("iterable"), "in=u_b", "side=u_t", "out=u_c:").write("write", "out", "u_c")
+	p.windows("own", "test:windows", "interval", nil)
+	r.do["w2"] = mapping(func(e *item) [][]byte {
+		start := e.Timestamp / 60_000 * 60_000
+		e.Windows = coder.AppendIntervalWindow(nil, beam.Window{Start: start, End: start + 60_000})
+		return [][]byte{e.pair(e.key, e.value)}
+	})
+	j := r.start(p)
+	wait(t, "both windows being asked for", func() bool { mu.Lock(); defer mu.Unlock(); return len(asked) == 2 })
+	if got := out.got(); len(got) > 0 {
+		t.Errorf("%v was written before a window of the side input had ended", got)
+	}
+	set := func(to beam.EventTime) { mu.Lock(); defer mu.Unlock(); mark = to }
+	set(120_000)
+	out.await(2)
+	out.want("0=b", "2=b")
+	set(180_000)
+	out.await(4)
+	out.want("0=b", "2=b", "1=c", "3=c")
+	j.cancel()
+	_ = j.end()
+	for w, n := range asked {
+		if n > 2 {
+			t.Errorf("window %x was asked for %d times", w, n)
+		}
+	}
+}

@@ -142,7 +142,7 @@ func (f *fusion) root(n *node) *stage {
 	input := n.mainInput()
 	s := f.begin(&stage{
 		kind: Harness, env: n.env, input: input, reads: input, routing: n.routing, keyed: n.stateful(),
-		stable: n.pardo.GetRequiresStableInput(), sorted: n.pardo.GetRequiresTimeSortedInput(),
+		stable: n.pardo.GetRequiresStableInput(), sorted: n.stateful() && n.pardo.GetRequiresTimeSortedInput(),
 		above: f.stagesOf(input),
 	})
 	f.join(s, n)

@@ -159,7 +159,7 @@ type HarnessStage struct {
 	// and has no edges; its SideInputs are those that ProcessSized has, by the
 	// same names. It is nil where the SDK cannot truncate.
 	Truncate *Stage
-	// TimeSorted: RequiresTimeSortedInput.
+	// TimeSorted: RequiresTimeSortedInput, of a transform with state.
 	TimeSorted bool
 	// Finalizes: a transform in it asks for bundle finalization.
 	Finalizes bool

@@ -51,7 +51,7 @@ func startServerFor(c serveConfig, p *client) (*server, error) {
 	if err := os.Setenv("FRESNEL_PYTHON", p.python); err != nil {
 		return nil, err
 	}
-	s, err := startServer(c)
+	s, err := startServer(c, placeOfRun(c.dataDir))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -26,19 +27,24 @@ import (
 
 // serveConfig is what the flags of serve set; Prism's spelling is accepted.
 type serveConfig struct {
-	jobPort   int
-	host      string
-	dataDir   string
-	logLevel  string
-	logKind   string
-	serveHTTP bool
-	pprof     string
+	jobPort    int
+	host       string
+	dataDir    string
+	durability string
+	logLevel   string
+	logKind    string
+	serveHTTP  bool
+	pprof      string
 }
 
 func (c *serveConfig) flags(fs *flag.FlagSet) {
 	fs.IntVar(&c.jobPort, "job_port", 8073, "port of the job endpoint; 0 takes a free one")
 	fs.StringVar(&c.host, "host", "localhost", "address to listen on; only this machine can connect to localhost")
-	fs.StringVar(&c.dataDir, "data_dir", "", "directory for artifacts (default: a temporary one)")
+	fs.StringVar(&c.dataDir, "data-dir", "", "directory for jobs and artifacts, for one server at a time; serve has a default:\n"+
+		"$FRESNEL_DATA_DIR, $XDG_STATE_HOME/fresnel, or ~/.local/state/fresnel")
+	fs.StringVar(&c.dataDir, "data_dir", "", "the same")
+	fs.StringVar(&c.durability, "durability", "", "where the state of jobs lives that do not say it themselves: memory; disk, where it survives\n"+
+		"the server; auto, which is disk for unbounded jobs whose workers fresnel can start (default: auto; of serve: $FRESNEL_DURABILITY)")
 	fs.StringVar(&c.logLevel, "log_level", "info", "least level that is logged: debug, info, warn, error")
 	fs.StringVar(&c.logKind, "log_kind", "text", "form of the log: text (or dev), json")
 	fs.BoolVar(&c.serveHTTP, "serve_http", true, "accepted for Prism's command line; there is no web page yet")
@@ -52,7 +58,8 @@ func serve(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	s, err := startServer(c)
+	c.durability = cmp.Or(c.durability, os.Getenv("FRESNEL_DURABILITY"))
+	s, err := startServer(c, choosePlace(c.dataDir))
 	if err != nil {
 		return err
 	}
@@ -72,47 +79,68 @@ type server struct {
 	jobs      *jobservice.Service
 	harnesses *fnapi.Server
 	grpc      *grpc.Server
-	cleanUp   func()
+	data      *jobservice.DataDir // nil: jobs live in memory
+	temp      string              // for artifacts, where there is no data directory
 }
 
-func startServer(c serveConfig) (*server, error) {
+// startServer starts a server that keeps its jobs in p.
+func startServer(c serveConfig, p place) (*server, error) {
 	log, err := newLog(c)
 	if err != nil {
 		return nil, err
 	}
-	dir, cleanUp, err := dataDir(c.dataDir)
-	if err != nil {
+	if c.durability, err = checkDurability(c.durability); err != nil {
 		return nil, err
 	}
-	lis, err := net.Listen("tcp", net.JoinHostPort(c.host, fmt.Sprint(c.jobPort)))
-	if err != nil {
-		cleanUp()
-		return nil, fmt.Errorf("cannot listen for jobs: %w (choose another port with --job_port)", err)
-	}
-	s := &server{failed: make(chan error, 1), cleanUp: cleanUp, endpoint: fmt.Sprintf("%s:%d", c.host, lis.Addr().(*net.TCPAddr).Port)}
-	if err := s.start(c, lis, dir, log); err != nil {
-		cleanUp()
+	s := &server{failed: make(chan error, 1)}
+	if err := s.start(c, p, log); err != nil {
+		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *server) start(c serveConfig, lis net.Listener, dir string, log *slog.Logger) error {
-	var err error
-	if s.harnesses, err = fnapi.NewServer(fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log}); err != nil {
+func (s *server) start(c serveConfig, p place, log *slog.Logger) error {
+	lis, err := net.Listen("tcp", net.JoinHostPort(c.host, fmt.Sprint(c.jobPort)))
+	if err != nil {
+		return fmt.Errorf("cannot listen for jobs: %w (choose another port with --job_port)", err)
+	}
+	s.endpoint = fmt.Sprintf("%s:%d", c.host, lis.Addr().(*net.TCPAddr).Port)
+	if err := s.build(c, p, log); err != nil {
+		lis.Close()
 		return err
 	}
-	kafka, mysql := kafka.New(log), mysql.New(log)
-	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}})
-	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(dir, "artifacts"), Log: log,
-		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql)})
-	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
-	s.jobs.Register(s.grpc)
+	// Clients that come meanwhile wait: the port is open.
+	if err := s.jobs.Recover(context.Background()); err != nil {
+		lis.Close()
+		return err
+	}
 	go func() { s.failed <- s.grpc.Serve(lis) }()
 	s.serveIPv6(c.host, lis)
 	if c.pprof != "" {
 		go func() { log.Error("profiles", "error", http.ListenAndServe(c.pprof, nil)) }()
 	}
+	return nil
+}
+
+// build makes the parts of the server; only harnesses can connect yet.
+func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
+	var err error
+	if s.data, err = p.open(c.durability, log); err != nil {
+		return err
+	}
+	if s.temp, err = os.MkdirTemp("", "fresnel-"); err != nil {
+		return err
+	}
+	if s.harnesses, err = fnapi.NewServer(fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log}); err != nil {
+		return err
+	}
+	kafka, mysql := kafka.New(log), mysql.New(log)
+	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}, Durability: c.durability})
+	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(s.temp, "artifacts"), Data: s.data, Log: log,
+		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql)})
+	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
+	s.jobs.Register(s.grpc)
 	return nil
 }
 
@@ -136,13 +164,21 @@ func (s *server) serveIPv6(host string, lis net.Listener) {
 	}
 }
 
+// close ends what start began, as far as it came.
 func (s *server) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	_ = s.jobs.Close(ctx) // what does not end in time ends with the process
-	stopGracefully(s.grpc)
-	s.harnesses.Close()
-	s.cleanUp()
+	if s.jobs != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = s.jobs.Close(ctx) // what does not end in time ends with the process
+		stopGracefully(s.grpc)
+	}
+	if s.harnesses != nil {
+		s.harnesses.Close()
+	}
+	if s.data != nil {
+		_ = s.data.Close() // it is unlocked anyway when the process ends
+	}
+	_ = os.RemoveAll(s.temp)
 }
 
 // stopGracefully lets clients read their last messages, for a short time.
@@ -150,14 +186,6 @@ func stopGracefully(g *grpc.Server) {
 	t := time.AfterFunc(2*time.Second, g.Stop)
 	defer t.Stop()
 	g.GracefulStop()
-}
-
-func dataDir(dir string) (string, func(), error) {
-	if dir != "" {
-		return dir, func() {}, os.MkdirAll(dir, 0o700)
-	}
-	dir, err := os.MkdirTemp("", "fresnel-")
-	return dir, func() { _ = os.RemoveAll(dir) }, err
 }
 
 func newLog(c serveConfig) (*slog.Logger, error) {

@@ -89,7 +89,7 @@ func start(t *testing.T, address *regexp.Regexp, argv ...string) string {
 	}
 	r, w := io.Pipe()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "FRESNEL_PYTHON="+python(t))
+	cmd.Env = append(os.Environ(), "FRESNEL_PYTHON="+python(t), "FRESNEL_DATA_DIR="+filepath.Join(t.TempDir(), "data"))
 	cmd.Stdout, cmd.Stderr = w, w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

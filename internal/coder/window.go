@@ -64,6 +64,31 @@ func (c *Coder) MaxTimestamp(window []byte) (beam.EventTime, error) {
 	return 0, c.unknown("has no maximum timestamp")
 }
 
+// firstEnd is the least last instant of count windows that skipWindows found in
+// raw; MaxEventTime if their coder does not tell.
+func (c *Coder) firstEnd(raw []byte, count int) beam.EventTime {
+	if c.kind != KindIntervalWindow && c.kind != KindCustomWindow {
+		return beam.MaxEventTime
+	}
+	first := beam.MaxEventTime
+	for range count {
+		last := clamp(timestamp(raw))
+		if c.kind == KindIntervalWindow {
+			last = clamp(last - 1) // it is encoded by its end, which is not of it
+		}
+		first = min(first, last)
+		if count == 1 {
+			break
+		}
+		n, err := c.Skip(raw)
+		if err != nil {
+			break // it was skipped before
+		}
+		raw = raw[n:]
+	}
+	return first
+}
+
 // skipWindows reads the count at the start of b and skips the windows behind
 // it. The windows are b[4:n].
 func (c *Coder) skipWindows(b []byte) (count, n int, err error) {

@@ -55,6 +55,11 @@ func (w *Windowed) Known() bool { return w.value.known && (w.window.known || w.p
 type Element struct {
 	// Timestamp lies within the range of event time: one outside is clamped.
 	Timestamp beam.EventTime
+	// Hold is the watermark that must not be passed while the element waits: its
+	// timestamp, or the last instant of a window of it that ends before. Python
+	// combines per window with the window's end for a timestamp, and rounds the
+	// microsecond before an end that is negative up to it.
+	Hold beam.EventTime
 	// Windows holds the encoded windows one after another, without the count.
 	Windows     []byte
 	WindowCount int
@@ -90,9 +95,11 @@ func (w *Windowed) Scan(b []byte, e *Element) (n int, err error) {
 		return 0, err
 	}
 	n = valueAt + value
+	ts, raw := clamp(timestamp(b)), b[timestampSize+countSize:paneAt:paneAt]
 	*e = Element{
-		Timestamp:   clamp(timestamp(b)),
-		Windows:     b[timestampSize+countSize : paneAt : paneAt],
+		Timestamp:   ts,
+		Hold:        min(ts, w.window.firstEnd(raw, count)),
+		Windows:     raw,
 		WindowCount: count,
 		Pane:        b[paneAt:valueAt:valueAt],
 		Value:       b[valueAt:n:n],

@@ -191,3 +191,37 @@ func TestShortScanDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", got)
 	}
 }
+
+// TestAnElementHoldsNoLaterThanItsWindows: Python gives what it has combined in
+// a window the window's end for a timestamp.
+func TestAnElementHoldsNoLaterThanItsWindows(t *testing.T) {
+	t.Parallel()
+	in := func(ends ...beam.EventTime) (raw []byte) {
+		for _, end := range ends {
+			raw = AppendIntervalWindow(raw, beam.Window{Start: end - 10_000, End: end})
+		}
+		return raw
+	}
+	custom := simple(KindCustomWindow, Bytes)
+	for name, test := range map[string]struct {
+		window   *Coder
+		ts, want beam.EventTime
+		windows  []byte
+		count    int
+	}{
+		"within":               {IntervalWindow, 12_345, 12_345, in(20_000), 1},
+		"at the end":           {IntervalWindow, 20_000, 19_999, in(20_000), 1},
+		"at a negative end":    {IntervalWindow, 0, -1, in(0), 1},
+		"after one of several": {IntervalWindow, 21_000, 19_999, in(30_000, 20_000, 25_000), 3},
+		"custom":               {custom, 12_345, 9_000, AppendLengthPrefixed(AppendTimestamp(nil, 9_000), []byte("w")), 1},
+		"global":               {GlobalWindow, beam.MaxEventTime, beam.MaxEventTime, nil, 1},
+		"before time":          {IntervalWindow, 5, beam.MinEventTime, unhex(t, "0000000000000000 01"), 1},
+		"in none":              {IntervalWindow, 5, 5, nil, 0},
+	} {
+		raw := append(AppendHeader(nil, test.ts, test.count, test.windows, beam.NoFiring), 0)
+		var e Element
+		if _, err := NewWindowed(Bytes, test.window).Scan(raw, &e); err != nil || e.Timestamp != test.ts || e.Hold != test.want {
+			t.Errorf("%s: at %d, held at %d (%v), want %d", name, e.Timestamp, e.Hold, err, test.want)
+		}
+	}
+}

@@ -40,6 +40,9 @@ func newProgress(spec StageSpec) progress {
 	for o := range p.output {
 		p.output[o] = beam.MinEventTime
 	}
+	for i := range p.sides {
+		p.sides[i].watermark = beam.MinEventTime
+	}
 	trees, start := 1, beam.MaxEventTime
 	if spec.Role == Source || spec.Role == Script {
 		trees, start = max(spec.Outputs, 1), beam.MinEventTime

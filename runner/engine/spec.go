@@ -148,9 +148,11 @@ type (
 
 // Block is the metadata of an immutable run of encoded elements.
 type Block struct {
-	ID      BlockID
-	Count   int
-	Bytes   int
+	ID    BlockID
+	Count int
+	Bytes int
+	// MinTime is the least of the watermarks that its elements hold: of their
+	// timestamps, and of the last instants of their windows.
 	MinTime beam.EventTime
 	// Gates are what the block waits for: all of them must be open. Those that are
 	// known to be open are named too: blocks that share a gate stay in order.

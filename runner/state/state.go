@@ -17,6 +17,7 @@
 //	'E' fire-time timer   'P' fire-time timer         → due times by domain
 //	'H' hold timer                                    → watermark holds
 //	'G' time window key                               → what is kept until then
+//	'S' time seq                                      → an element that waits for its turn
 //
 // Strings are length-prefixed, numbers big-endian with the sign flipped.
 package state

@@ -142,8 +142,10 @@ func (s *Shard) Times(wm beam.EventTime) (nextEvent beam.EventTime, nextProcessi
 	if t, ok := s.first('P'); ok {
 		nextProcessing = time.UnixMilli(int64(t))
 	}
-	if t, ok := s.first('H'); ok {
-		hold = t
+	for _, kind := range []byte("HS") {
+		if t, ok := s.first(kind); ok {
+			hold = min(hold, t)
+		}
 	}
 	return nextEvent, nextProcessing, hold
 }

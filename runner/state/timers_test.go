@@ -258,3 +258,35 @@ var keys = func() (all [100]string) {
 	}
 	return all
 }()
+
+// TestSortedElementsAreTakenInTheOrderOfTheirTimes: those of one time as they
+// came, and those that wait hold the watermark.
+func TestSortedElementsAreTakenInTheOrderOfTheirTimes(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.SetTimer(timer("f", "a", 9))
+	for i, at := range []beam.EventTime{30, -10, 20, 8, 20} {
+		d.Sort(at, []byte{'a' + byte(i)})
+	}
+	d.commit()
+	d.wantTimes(0, 9, 0, -10)
+	take := func(upTo beam.EventTime, size int, want string, least beam.EventTime) {
+		t.Helper()
+		got, count, at := d.TakeSorted(upTo, size)
+		if string(got) != want || count != len(want) || at != least {
+			t.Errorf("up to %d: %q (%d) from %d on, want %q from %d on", upTo, got, count, at, want, least)
+		}
+	}
+	take(-11, 100, "", beam.MaxEventTime)
+	take(20, 3, "bdc", -10)
+	d.commit()
+	if first, ok := d.FirstSorted(); first != 20 || !ok {
+		t.Errorf("the first that waits is at %d (%v)", first, ok)
+	}
+	take(29, 100, "e", 20)
+	d.wantTimes(0, 9, 0, 9)
+	take(beam.MaxEventTime, 100, "a", 30)
+	if _, ok := d.FirstSorted(); ok {
+		t.Error("something waits")
+	}
+}

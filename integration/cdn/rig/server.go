@@ -30,13 +30,18 @@ const (
 )
 
 // StartServer runs fresnel on a free port, with more flags. Harnesses that it
-// starts run our Python.
+// starts run our Python. It has a new data directory beside its log, unless
+// --data-dir names one.
 func StartServer(binary, log string, flags ...string) (*Server, error) {
 	python, err := Python()
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(log, []string{"FRESNEL_PYTHON=" + python}, append([]string{binary, "serve", "--job_port=0"}, flags...)...)
+	data := log + ".data"
+	if err := os.RemoveAll(data); err != nil {
+		return nil, err
+	}
+	p, err := start(log, []string{"FRESNEL_PYTHON=" + python, "FRESNEL_DATA_DIR=" + data}, append([]string{binary, "serve", "--job_port=0"}, flags...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,111 @@
+package jobservice
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/protobuf/proto"
+
+	"fresnel/internal/beam"
+)
+
+// record is what the data directory knows of one job, besides its log: enough
+// to run it again. It is a file that is replaced as a whole:
+//
+//	"fresnel record 1\n"
+//	sealed, about the job's id:
+//	    uvarint length of the head
+//	    head, in JSON
+//	    PrepareJobRequest: the pipeline with its artifacts staged, and the options
+type record struct {
+	recordHead
+	request *jobpb.PrepareJobRequest
+}
+
+// recordHead is the record's own part.
+type recordHead struct {
+	ID       beam.JobID
+	Name     string
+	Prepared time.Time
+	Started  time.Time
+	Durable  bool  // the job is to survive the server
+	Epoch    int64 // of its last run
+	Phase    phase
+}
+
+// phase is what a server that opens the directory does with a job. Where the
+// job's log has a terminal state, that counts: it is written first.
+type phase string
+
+const (
+	phaseRuns  phase = "runs"  // goes on with it
+	phaseKept  phase = "kept"  // leaves it until it is asked to run it
+	phaseEnded phase = "ended" // shows what it told
+)
+
+const recordMagic = "fresnel record 1\n"
+
+// encode returns the content of the file.
+func (r *record) encode(s *sealer) ([]byte, error) {
+	head, err := json.Marshal(r.recordHead)
+	if err != nil {
+		return nil, err
+	}
+	text := append(binary.AppendUvarint(nil, uint64(len(head))), head...)
+	if text, err = (proto.MarshalOptions{}).MarshalAppend(text, r.request); err != nil {
+		return nil, err
+	}
+	return s.seal([]byte(recordMagic), text, []byte(r.ID)), nil
+}
+
+// decodeRecord reads what encode wrote for the job with this id.
+func decodeRecord(id beam.JobID, content []byte, s *sealer) (*record, error) {
+	sealed, ok := bytes.CutPrefix(content, []byte(recordMagic))
+	if !ok {
+		return nil, errors.New("the file is cut off, or another version of Fresnel wrote it")
+	}
+	text, err := s.open(sealed, []byte(id))
+	if err != nil {
+		return nil, errors.New("the file is damaged, or sealed with another key, or another job's")
+	}
+	size, n := binary.Uvarint(text)
+	if n <= 0 || size > uint64(len(text)-n) {
+		return nil, errors.New("its head has no end")
+	}
+	r := &record{request: &jobpb.PrepareJobRequest{}}
+	if err := json.Unmarshal(text[n:n+int(size)], &r.recordHead); err != nil {
+		return nil, fmt.Errorf("its head: %w", err)
+	}
+	if err := proto.Unmarshal(text[n+int(size):], r.request); err != nil {
+		return nil, fmt.Errorf("its pipeline: %w", err)
+	}
+	return r, r.check(id)
+}
+
+// check refuses what no server writes.
+func (r *record) check(id beam.JobID) error {
+	switch {
+	case r.ID != id:
+		return fmt.Errorf("it is of job %q", r.ID)
+	case r.Phase != phaseRuns && r.Phase != phaseKept && r.Phase != phaseEnded:
+		return fmt.Errorf("its phase is %q", r.Phase)
+	}
+	if err := validate(r.request.GetPipeline()); err != nil {
+		return fmt.Errorf("its pipeline: %w", err)
+	}
+	return nil
+}
+
+func readRecord(path string, id beam.JobID, s *sealer) (*record, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return decodeRecord(id, content, s)
+}
