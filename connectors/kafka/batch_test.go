@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go/compress"
+
+	"fresnel/connectors"
+	"fresnel/internal/beam"
 )
 
 // encodeBatch writes records whose offsets start at base.
@@ -255,16 +258,16 @@ func benchmarkDecode(b *testing.B, size int, kind compress.Compression) {
 			records = records[:0]
 		}
 	}
-	r := &reader{source: &source{read: readSpec{Policy: createTime, Format: format{Key: byteArray, Value: byteArray}}, consumer: &consumer{}},
-		mark: newWatermark(createTime), limit: -1}
+	r := &partitionReader{source: &source{read: readSpec{Policy: createTime, Format: format{Key: byteArray, Value: byteArray}}, consumer: &consumer{}},
+		mark: newWatermark(createTime), end: -1}
 	count, bytes := 0, 0
 	b.SetBytes(int64(len(set)))
 	b.ReportAllocs()
 	for b.Loop() {
 		r.decoder.reset(set, 0, nil)
 		for r.decoder.rest() > 0 {
-			batch, err := r.decode(1 << 20)
-			if err != nil {
+			batch := connectors.Batch{MinTimestamp: beam.MaxEventTime}
+			if err := r.decode(&batch, 1<<20, -1); err != nil {
 				b.Fatal(err)
 			}
 			count += batch.Count

@@ -1,6 +1,7 @@
 // Package kafka reads topics and writes to them, over kafka-go's transport.
 //
-// A read is one split for each partition: partitions are assigned, there is no
+// A read is one split for each partition that there is when the job begins;
+// those that are added later join them. Partitions are assigned, there is no
 // group rebalance, and a consumer group, if one is named, only gives the first
 // offset and is told the last. Record sets are decoded by a decoder of our own
 // straight into windowed elements (batch.go says why). A write sends each
@@ -8,7 +9,8 @@
 // durable, in one transaction with its number.
 //
 //	expander.go    what ReadFromKafka and the others become
-//	source.go      splits, start offsets, commits; reader.go reads a partition
+//	source.go      splits, start offsets, commits; position.go where they stand
+//	split.go       a split → its partitions; reader.go reads a partition
 //	batch.go       record batches → records; format.go records → elements
 //	sink.go        entries → writer.go record batches → Produce
 //	exactlyonce.go entries → transactions; transaction.go their requests

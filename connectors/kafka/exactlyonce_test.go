@@ -242,14 +242,16 @@ func TestABrokerThatIsKilledShowsEveryEntryOnce(t *testing.T) {
 	topic := newTopic(t, k, 2)
 	o := &outbox{t: t, sink: durableSink(t, k, topic, func(w *writeSpec) { w.Producer["request.timeout.ms"] = "3000" }), epoch: 1}
 	killed := make(chan error, 1)
-	go func() {
-		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond)
-		k.Kill()
-		killed <- k.Restart()
-	}()
 	n := int64(0)
 	for after := 0; after < 10; {
 		n++
+		if n == 4 {
+			go func() {
+				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+				k.Kill()
+				killed <- k.Restart()
+			}()
+		}
 		if err := o.send(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}

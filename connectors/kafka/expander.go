@@ -56,10 +56,7 @@ func (c *Connector) readConfig(config *expansion.Config, withMetadata bool) (*re
 	// How Java polls, how Dataflow deduplicates: nothing that shows here.
 	config.Ignore("consumer_polling_timeout", "redistribute_num_keys", "allow_duplicates",
 		"offset_deduplication", "redistribute_by_record_key")
-	if n, ok := config.Int("dynamic_read_poll_interval_seconds"); ok && n > 0 {
-		c.log.Warn("new partitions are found when the job is started again, not while it runs",
-			"setting", "dynamic_read_poll_interval_seconds", "topics", spec.Topics)
-	}
+	spec.PollSeconds, _ = config.Int("dynamic_read_poll_interval_seconds")
 	return spec, redistribute, config.Err()
 }
 

@@ -1,9 +1,9 @@
 package kafka
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -13,23 +13,18 @@ import (
 	"fresnel/internal/coder"
 )
 
-// reader reads one partition. While a fetched record set is decoded, the next
-// fetch is already on its way; there are at most two sets in memory, however
-// slowly they are taken:
+// partitionReader reads one partition of a split. While a fetched record set is
+// decoded, the next fetch is already on its way; there are at most two sets in
+// memory, however slowly they are taken:
 //
-//	fetch ──answers──▶ decoder ──Read──▶ elements
+//	fetch ──answers──▶ decoder ──decode──▶ elements
 //	  ▲                   │ next offset
 //	  └───────────────────┘
-//
-// It is used by one goroutine; the fetch runs in another, which ends with the
-// reader's context.
-type reader struct {
+type partitionReader struct {
 	source *source
+	split  *splitReader
 	tp     topicPartition
-	ctx    context.Context
-	cancel context.CancelFunc
 
-	answers  chan fetched // of the fetch that is under way
 	fetching bool
 	set      rawSet // what the decoder reads
 	decoder  batchDecoder
@@ -40,71 +35,39 @@ type reader struct {
 	idleSince time.Time
 	// recordSize is a moving average, for the backlog in bytes.
 	recordSize float64
-	limit      int64 // records that may still be returned; negative: no limit
 }
 
 type fetched struct {
+	part      *partitionReader
 	partition *fetchedPartition
 	err       error
 	asked     int64
 	at        time.Time
 }
 
-func newReader(s *source, tp topicPartition, offset int64) *reader {
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &reader{source: s, tp: tp, ctx: ctx, cancel: cancel, answers: make(chan fetched, 1),
-		mark: newWatermark(s.read.Policy), end: -1, limit: -1}
-	r.decoder.reset(nil, offset, nil)
-	return r
-}
-
-// Read implements connectors.Reader.
-func (r *reader) Read(ctx context.Context, maxBytes int, maxWait time.Duration) (connectors.Batch, error) {
-	var timeout <-chan time.Time
-	for {
-		b, err := r.decode(maxBytes)
-		if b.Count > 0 || err != nil {
-			return b, err
-		}
-		r.startFetch(r.decoder.offset)
-		if timeout == nil {
-			timer := time.NewTimer(maxWait)
-			defer timer.Stop()
-			timeout = timer.C
-		}
-		select {
-		case answer := <-r.answers:
-			if err := r.take(answer); err != nil {
-				return connectors.Batch{}, r.explain(err)
-			}
-		case <-timeout:
-			return r.finish(connectors.Batch{}), nil
-		case <-ctx.Done():
-			return r.finish(connectors.Batch{}), nil
-		}
-	}
-}
-
-// Close ends the fetch that is under way.
-func (r *reader) Close() error {
-	r.cancel()
-	return nil
+func newPartitionReader(r *splitReader, tp topicPartition, offset int64) *partitionReader {
+	p := &partitionReader{source: r.source, split: r, tp: tp, mark: newWatermark(r.source.read.Policy), end: -1}
+	p.decoder.reset(nil, offset, nil)
+	return p
 }
 
 // startFetch sends the next fetch unless one is under way.
-func (r *reader) startFetch(offset int64) {
+func (r *partitionReader) startFetch(offset int64) {
 	if r.fetching {
 		return
 	}
 	r.fetching = true
 	go func() {
-		p, err := r.source.fetch(r.ctx, r.tp, offset)
-		r.answers <- fetched{p, err, offset, time.Now()}
+		p, err := r.source.fetch(r.split.ctx, r.tp, offset)
+		select {
+		case r.split.answers <- fetched{r, p, err, offset, time.Now()}:
+		case <-r.split.ctx.Done():
+		}
 	}()
 }
 
 // take gives an answer to the decoder and sends the next fetch.
-func (r *reader) take(f fetched) error {
+func (r *partitionReader) take(f fetched) error {
 	r.fetching = false
 	if f.err != nil {
 		return f.err
@@ -140,13 +103,13 @@ func (r *reader) take(f fetched) error {
 }
 
 // failed handles what the broker said of the partition.
-func (r *reader) failed(code kafkago.Error, p *fetchedPartition) error {
+func (r *partitionReader) failed(code kafkago.Error, p *fetchedPartition) error {
 	if code != kafkago.OffsetOutOfRange {
 		return code
 	}
 	offset := r.decoder.offset
 	if offset < p.LogStartOffset || p.LogStartOffset < 0 {
-		first, err := r.source.firstOffset(r.ctx, r.tp)
+		first, err := r.source.firstOffset(r.split.ctx, r.tp)
 		if err != nil {
 			return err
 		}
@@ -163,7 +126,7 @@ func (r *reader) failed(code kafkago.Error, p *fetchedPartition) error {
 }
 
 // explain says where a bad batch is, and what a request failed with.
-func (r *reader) explain(err error) error {
+func (r *partitionReader) explain(err error) error {
 	cure := ""
 	switch {
 	case errors.Is(err, errOldFormat):
@@ -185,28 +148,28 @@ var errRecord = errors.New("the record cannot be deserialized")
 // elementOverhead is by how much an element is larger than its record, at most.
 const elementOverhead = 24
 
-// decode takes records from the decoder, as many as fit.
-func (r *reader) decode(maxBytes int) (connectors.Batch, error) {
-	now := eventNow()
-	b := connectors.Batch{MinTimestamp: beam.MaxEventTime}
+// decode appends records to a batch, as many as fit; limit bounds the batch's
+// count, unless it is negative.
+func (r *partitionReader) decode(b *connectors.Batch, maxBytes int, limit int64) error {
 	if r.decoder.rest() == 0 {
-		return b, nil
+		return nil
 	}
-	size := min(r.decoder.rest()+elementOverhead*r.decoder.pending(), maxBytes+maxBytes/8+1024)
-	b.Elements = make([]byte, 0, size)
+	now := eventNow()
+	size := min(r.decoder.rest()+elementOverhead*r.decoder.pending(), maxBytes-len(b.Elements)+maxBytes/8+1024)
+	b.Elements = slices.Grow(b.Elements, size)
 	header := coder.AppendHeader(nil, now, 1, nil, beam.NoFiring)
-	taken := r.decoder.rest()
+	rest, before := r.decoder.rest(), b.Count
 	var rec record
-	for len(b.Elements) < maxBytes && r.limit != 0 {
+	for len(b.Elements) < maxBytes && int64(b.Count) != limit {
 		more, err := r.decoder.next(&rec)
 		if err != nil {
-			return connectors.Batch{}, r.explain(err)
+			return r.explain(err)
 		}
 		if !more {
 			break
 		}
 		if r.mark.policy == appendTime && !rec.appended {
-			return connectors.Batch{}, r.notAppended()
+			return r.notAppended()
 		}
 		ts := r.mark.stamp(&rec, now)
 		b.MinTimestamp = min(b.MinTimestamp, ts)
@@ -214,24 +177,23 @@ func (r *reader) decode(maxBytes int) (connectors.Batch, error) {
 		out, err := r.source.read.Format.append(b.Elements, &rec, r.tp)
 		if err != nil {
 			r.decoder.offset = rec.offset
-			return connectors.Batch{}, r.explain(fmt.Errorf("%w: %w", errRecord, err))
+			return r.explain(fmt.Errorf("%w: %w", errRecord, err))
 		}
 		b.Elements = out
 		b.Count++
-		r.limit--
 	}
-	r.average(taken-r.decoder.rest(), b.Count)
-	return r.finish(b), nil
+	r.average(rest-r.decoder.rest(), b.Count-before)
+	return nil
 }
 
-func (r *reader) notAppended() error {
+func (r *partitionReader) notAppended() error {
 	return &beam.Error{Code: beam.Rejected, Where: r.source.name,
 		What: fmt.Sprintf("timestamp_policy is LogAppendTime, but the records of %s carry the producer's time", r.tp.topic),
 		Cure: "set message.timestamp.type=LogAppendTime on the topic, or read with CreateTime"}
 }
 
 // average follows the size of records.
-func (r *reader) average(bytes, count int) {
+func (r *partitionReader) average(bytes, count int) {
 	switch {
 	case count == 0:
 	case r.recordSize == 0:
@@ -241,18 +203,20 @@ func (r *reader) average(bytes, count int) {
 	}
 }
 
-// finish completes a batch with where the reader stands.
-func (r *reader) finish(b connectors.Batch) connectors.Batch {
-	b.Position = position{r.decoder.offset}.encode()
-	b.BacklogRecords, b.BacklogBytes = -1, -1
-	idle := r.idleSince
-	if r.end >= 0 {
-		b.BacklogRecords = max(r.end-r.decoder.offset, 0)
-		b.BacklogBytes = int64(float64(b.BacklogRecords) * r.recordSize)
+// backlog is what waits behind the reader's offset, if it is known.
+func (r *partitionReader) backlog() (records, bytes int64, known bool) {
+	if r.end < 0 {
+		return 0, 0, false
 	}
-	if b.BacklogRecords > 0 || r.decoder.rest() > 0 {
+	records = max(r.end-r.decoder.offset, 0)
+	return records, int64(float64(records) * r.recordSize), true
+}
+
+// watermark is what the partition promises now.
+func (r *partitionReader) watermark() beam.EventTime {
+	idle := r.idleSince
+	if records, _, _ := r.backlog(); records > 0 || r.decoder.rest() > 0 {
 		idle = time.Time{}
 	}
-	b.Watermark = r.mark.promise(eventNow(), idle)
-	return b
+	return r.mark.promise(eventNow(), idle)
 }

@@ -31,6 +31,9 @@ type readSpec struct {
 	MaxSeconds int64 `json:"maxSeconds,omitempty"`
 	// Commit lets the group's offsets follow (commit_offset_in_finalize).
 	Commit bool `json:"commit,omitempty"`
+	// PollSeconds is how often partitions are looked for that were added to the
+	// topics; 0: the default (dynamic_read_poll_interval_seconds).
+	PollSeconds int64 `json:"pollSeconds,omitempty"`
 }
 
 func (s *readSpec) bounded() bool { return s.MaxRecords > 0 || s.MaxSeconds > 0 }
@@ -44,15 +47,25 @@ type source struct {
 	transport *kafkago.Transport
 	client    *kafkago.Client
 	addr      net.Addr
+	// discoverEvery is how often a split looks for new partitions.
+	discoverEvery time.Duration
 }
 
+// discoverEvery is as often as the transport asks for metadata anyway.
+const discoverEvery = 5 * time.Second
+
 func newSource(t connectors.Transform, log *slog.Logger) (*source, error) {
-	s := &source{name: t.Name, log: log}
+	s := &source{name: t.Name, log: log, discoverEvery: discoverEvery}
 	if err := json.Unmarshal(t.Payload, &s.read); err != nil {
 		return nil, badPayload(t.Name)
 	}
 	if err := s.read.check(); err != nil {
 		return nil, err
+	}
+	slices.Sort(s.read.Topics)
+	s.read.Topics = slices.Compact(s.read.Topics)
+	if s.read.PollSeconds > 0 {
+		s.discoverEvery = time.Duration(min(s.read.PollSeconds, 1<<30)) * time.Second
 	}
 	var err error
 	if s.consumer, err = parseConsumer(s.read.Consumer); err != nil {
@@ -100,8 +113,8 @@ func (s *source) Close() error {
 	return nil
 }
 
-// Splits implements connectors.Source: one split for each partition, or a
-// single one for a bounded read, whose bound is one for all partitions.
+// Splits implements connectors.Source: one split for each partition that there
+// is now, or a single one for a bounded read.
 func (s *source) Splits(ctx context.Context) ([]connectors.Split, error) {
 	partitions, err := s.partitions(ctx)
 	if err != nil {
@@ -112,43 +125,58 @@ func (s *source) Splits(ctx context.Context) ([]connectors.Split, error) {
 		return nil, err
 	}
 	if s.Bounded() {
-		return []connectors.Split{s.boundedSplit(partitions, offsets)}, nil
+		at := startPosition(partitions, offsets, 0, 1)
+		if s.read.MaxSeconds > 0 {
+			at.end = time.Now().Add(time.Duration(s.read.MaxSeconds) * time.Second).UnixMilli()
+		}
+		return []connectors.Split{{ID: strings.Join(s.read.Topics, ","), Start: at.encode()}}, nil
 	}
 	splits := make([]connectors.Split, len(partitions))
 	for i, tp := range partitions {
-		splits[i] = connectors.Split{ID: tp.String(), Start: position{offsets[tp]}.encode()}
+		at := startPosition(partitions, offsets, i, len(partitions))
+		splits[i] = connectors.Split{ID: tp.String(), Start: at.encode()}
 	}
 	return splits, nil
 }
 
+// startPosition is where a split begins. The partitions are in the order of
+// topics and numbers, without a gap.
+func startPosition(partitions []topicPartition, offsets map[topicPartition]int64, split, splits int) *position {
+	at := &position{split: int64(split), splits: int64(splits)}
+	for i, tp := range partitions {
+		if tp.partition == 0 {
+			at.topics = append(at.topics, topicPosition{name: tp.topic, first: int64(i % splits)})
+		}
+		t := &at.topics[len(at.topics)-1]
+		t.known++
+		if (t.first+int64(tp.partition))%at.splits == at.split {
+			t.offsets = append(t.offsets, offsets[tp])
+		}
+	}
+	return at
+}
+
 // Open implements connectors.Source.
-func (s *source) Open(_ context.Context, split connectors.Split, at []byte) (connectors.Reader, error) {
-	if s.Bounded() {
-		return s.openBounded(split, at)
-	}
-	tp, err := parsePartition(split.ID)
+func (s *source) Open(_ context.Context, _ connectors.Split, at []byte) (connectors.Reader, error) {
+	p, err := decodePosition(at)
 	if err != nil {
 		return nil, err
 	}
-	p, err := decodePosition(at, 1)
-	if err != nil {
-		return nil, err
-	}
-	return newReader(s, tp, p[0]), nil
+	return newSplitReader(s, p), nil
 }
 
 // Committed implements connectors.Source: a simple consumer's commit, outside
 // any group generation.
-func (s *source) Committed(ctx context.Context, split connectors.Split, at []byte) error {
+func (s *source) Committed(ctx context.Context, _ connectors.Split, at []byte) error {
 	if s.consumer.group == "" || !s.read.Commit && !s.consumer.autoCommit {
 		return nil
 	}
-	offsets, err := s.offsetsAt(split, at)
+	p, err := decodePosition(at)
 	if err != nil {
 		return err
 	}
 	topics := map[string][]kafkago.OffsetCommit{}
-	for tp, offset := range offsets {
+	for tp, offset := range p.offsets() {
 		topics[tp.topic] = append(topics[tp.topic], kafkago.OffsetCommit{Partition: int(tp.partition), Offset: offset})
 	}
 	res, err := s.client.OffsetCommit(ctx, &kafkago.OffsetCommitRequest{GroupID: s.consumer.group, GenerationID: -1, Topics: topics})
@@ -164,22 +192,6 @@ func (s *source) Committed(ctx context.Context, split connectors.Split, at []byt
 
 func (s *source) explain(err error, doing string) error {
 	return explain(err, s.name, doing, s.consumer.servers)
-}
-
-// offsetsAt returns the offset of each partition at a position of a split.
-func (s *source) offsetsAt(split connectors.Split, at []byte) (map[topicPartition]int64, error) {
-	if s.Bounded() {
-		return boundedOffsets(split, at)
-	}
-	tp, err := parsePartition(split.ID)
-	if err != nil {
-		return nil, err
-	}
-	p, err := decodePosition(at, 1)
-	if err != nil {
-		return nil, err
-	}
-	return map[topicPartition]int64{tp: p[0]}, nil
 }
 
 // fetch asks for the records of one partition from an offset on. It waits for
@@ -272,8 +284,8 @@ func (s *source) describe(ctx context.Context) ([]topicPartition, error) {
 		case t.Error != nil:
 			return nil, t.Error
 		}
-		for _, p := range t.Partitions {
-			all = append(all, topicPartition{t.Name, int32(p.ID)})
+		for i := range t.Partitions { // their numbers have no gap
+			all = append(all, topicPartition{t.Name, int32(i)})
 		}
 	}
 	slices.SortFunc(all, func(a, b topicPartition) int {
@@ -285,14 +297,18 @@ func (s *source) describe(ctx context.Context) ([]topicPartition, error) {
 	return all, nil
 }
 
-// parsePartition reads a split's id: a topic's name may hold dashes too.
-func parsePartition(id string) (topicPartition, error) {
-	var n int32
-	i := strings.LastIndexByte(id, '-')
-	if i > 0 {
-		if _, err := fmt.Sscanf(id[i+1:], "%d", &n); err == nil {
-			return topicPartition{id[:i], n}, nil
+// partitionCounts returns how many partitions the topics have, as far as the
+// cluster tells.
+func (s *source) partitionCounts(ctx context.Context) (map[string]int32, error) {
+	meta, err := s.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: s.read.Topics})
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]int32, len(meta.Topics))
+	for _, t := range meta.Topics {
+		if t.Error == nil {
+			counts[t.Name] = int32(len(t.Partitions))
 		}
 	}
-	return topicPartition{}, &beam.Error{Code: beam.Internal, What: fmt.Sprintf("%q is no split of a Kafka source", id)}
+	return counts, nil
 }
