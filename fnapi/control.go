@@ -25,7 +25,7 @@ func (s *Server) Control(stream fnpb.BeamFnControl_ControlServer) error {
 	go func() { ends <- w.writeControl(stream) }()
 	select {
 	case err := <-ends:
-		w.lost("the control stream ended", notEOF(err))
+		w.lost("it is gone: its control stream ended", err)
 	case <-w.gone:
 	}
 	return nil

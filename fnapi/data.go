@@ -86,7 +86,7 @@ func (s *Server) Data(stream fnpb.BeamFnData_DataServer) error {
 	go func() { ends <- w.writeData(ds, stream) }()
 	select {
 	case err := <-ends:
-		w.lost("the data stream ended", notEOF(err))
+		w.lost("it is gone: its data stream ended", err)
 	case <-w.gone:
 	}
 	return nil

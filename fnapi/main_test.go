@@ -75,6 +75,15 @@ func harnessMain(name string, args []string) {
 			os.Exit(139)
 			return nil
 		}
+	case "stumble":
+		// The first works, for a while; then many do not even start.
+		if starts := appendLine(os.Getenv("HARNESS_STARTS")); starts > 1 && starts < 6 {
+			os.Exit(3)
+		}
+		script = func(b *fnapitest.Bundle) error {
+			b.Next()
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
 	}
 	fmt.Println("harness", name, "of", os.Getenv("HARNESS_OWNER"), "starts")
 	h, err := fnapitest.Connect(control, id, script)
@@ -83,6 +92,14 @@ func harnessMain(name string, args []string) {
 		os.Exit(1)
 	}
 	<-h.Done()
+}
+
+// appendLine adds a line to a file and returns how many it has.
+func appendLine(file string) int {
+	text, _ := os.ReadFile(file)
+	text = append(text, '\n')
+	_ = os.WriteFile(file, text, 0o600)
+	return len(text)
 }
 
 func bootMain(args []string) {

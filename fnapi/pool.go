@@ -29,6 +29,7 @@ type pool struct {
 	mu          sync.Mutex
 	descriptors map[string]bool
 	up          int
+	proven      bool      // a worker was up once
 	failing     time.Time // of the first failed start since a worker was up
 	failures    int       // since then
 	failed      bool
@@ -214,16 +215,48 @@ func (p *pool) counted(change int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.up += change
+	p.proven = true
 	p.failures, p.failing = 0, time.Time{}
 }
 
-// release gives up a worker that works.
+// release gives up a worker that works. One with bundles under way, which
+// nobody waits for any more, is first left to come to their ends.
 func (p *pool) release(h *hired) {
 	h.lease(nil)
+	settled := h.abandon(errClosed)
+	if h.idle() {
+		p.letGo(h)
+		return
+	}
+	p.server.running.Go(func() {
+		p.server.awaitEnds(h, settled)
+		p.letGo(h)
+	})
+}
+
+// letGo keeps a worker for the next job, or ends it.
+func (p *pool) letGo(h *hired) {
 	if p.launcher.keep() && h.idle() && p.server.warm.put(p.hash, h) {
 		return
 	}
 	p.server.retire(h, errClosed)
+}
+
+// endsPatience is how long a harness may take to end bundles that were
+// abandoned. Their input has ended, so most take no longer than an element. A
+// Python harness whose control stream ends before prints a traceback for each,
+// which in LOOPBACK is in the user's terminal, over the error that matters.
+const endsPatience = 3 * time.Second
+
+func (s *Server) awaitEnds(h *hired, settled <-chan struct{}) {
+	late := time.NewTimer(endsPatience)
+	defer late.Stop()
+	select {
+	case <-settled:
+	case <-h.gone:
+	case <-s.closing:
+	case <-late.C:
+	}
 }
 
 // retire ends a worker for good; what was started for it ends in the
@@ -236,7 +269,8 @@ func (s *Server) retire(h *hired, why error) {
 	})
 }
 
-// maxFailures is how many workers in a row may end before they connect.
+// maxFailures is how many workers in a row may end before they connect, where
+// none has ever worked.
 const maxFailures = 3
 
 // gaveUp counts a failed start, and tells if the pool, or this place in it, is
@@ -250,7 +284,7 @@ func (p *pool) gaveUp(err error) bool {
 	if p.failures++; p.failing.IsZero() {
 		p.failing = time.Now()
 	}
-	giveUp := isHopeless(err) || isEarlyDeath(err) && p.failures >= maxFailures ||
+	giveUp := isHopeless(err) || !p.proven && isEarlyDeath(err) && p.failures >= maxFailures ||
 		time.Since(p.failing) > p.server.cfg.StartPatience
 	if p.up > 0 || !giveUp {
 		if p.failures == 1 {

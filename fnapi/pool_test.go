@@ -73,6 +73,36 @@ func TestClosedPoolStopsItsWorkers(t *testing.T) {
 	}
 }
 
+// TestBundlesThatNobodyWaitsForEndBeforeTheirWorker: a harness whose streams end
+// in the middle of a bundle says so to its user.
+func TestBundlesThatNobodyWaitsForEndBeforeTheirWorker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	begun, cut := make(chan bool, 1), make(chan bool, 1)
+	service := fnapitest.StartPool(t, func(b *fnapitest.Bundle) error {
+		begun <- true
+		b.ReadAll()
+		select {
+		case <-b.Harness.Done():
+			cut <- true
+		case <-time.After(300 * time.Millisecond):
+			cut <- false
+		}
+		return nil
+	})
+	pool := r.pool(fnapi.Environment{Env: service.Environment()})
+	w, h := r.up(), await(t, service.Started(), "harness")
+	running := w.Start(bundle(stage(nil), &output{}))
+	await(t, begun, "bundle")
+	pool.Close()
+	_, err := finish(t, running)
+	wantCode(t, err, beam.Cancelled)
+	if await(t, cut, "end of the bundle") {
+		t.Error("the harness's streams ended before its bundle")
+	}
+	await(t, h.Done(), "end of the harness")
+}
+
 func TestPoolClosesWithItsContext(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

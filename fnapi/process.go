@@ -132,6 +132,7 @@ func containerFlags(w *worker) []string {
 // worker is lost when it ends.
 func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	tail := &child.Tail{}
+	w.becomeChild()
 	p, err := child.Start(child.Spec{
 		Path: argv[0], Args: argv[1:], Env: append(os.Environ(), env...),
 		Line: func(line string) {
@@ -144,7 +145,7 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	}
 	go func() {
 		<-p.Done()
-		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: "the SDK harness ended with " + tail.Describe(p.Err())})
+		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s ended with %s", w.id, tail.Describe(p.Err()))})
 	}()
 	return childHandle{p}, nil
 }

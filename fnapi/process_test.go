@@ -83,6 +83,26 @@ func TestProcessThatDiesAtOnceFailsThePoolWithItsLastWords(t *testing.T) {
 	wantCode(t, await(t, r.failed, "failure"), beam.Unavailable, "exit status 3", "ImportError: no module named moon")
 }
 
+// TestPoolThatHasWorkedIsNotGivenUpForAFewBadStarts: after a death in a bundle,
+// which the error explains, it takes many starts until a worker is up again.
+func TestPoolThatHasWorkedIsNotGivenUpForAFewBadStarts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	env := command(fmt.Sprintf("'%s' harness stumble", os.Args[0]), "HARNESS_STARTS="+filepath.Join(t.TempDir(), "starts"))
+	r.pool(fnapi.Environment{Env: env, Parallelism: 1})
+	w := r.up()
+	_, err := finish(t, w.Start(bundle(stage(nil), &output{}, "x")))
+	wantCode(t, err, beam.Unavailable, w.ID(), "signal: killed", "memory")
+	if next := r.up(); next.ID() == w.ID() {
+		t.Error("the worker was not replaced")
+	}
+	select {
+	case err := <-r.failed:
+		t.Error(err)
+	default:
+	}
+}
+
 func TestAbsentCommandFailsThePoolAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

@@ -96,6 +96,7 @@ type Server struct {
 	workers map[string]*worker
 	pools   map[*pool]bool
 	closed  bool
+	closing chan struct{} // closed with closed
 
 	running sync.WaitGroup // pools, and workers on their way out
 }
@@ -118,6 +119,7 @@ func NewServer(cfg Config) (*Server, error) {
 		descriptors: newDescriptors(),
 		workers:     make(map[string]*worker),
 		pools:       make(map[*pool]bool),
+		closing:     make(chan struct{}),
 	}
 	s.warm = newWarmth(s, cfg.KeepWarm)
 	s.register()
@@ -172,6 +174,9 @@ func (s *Server) Endpoint() string { return s.endpoint }
 // processes are gone.
 func (s *Server) Close() {
 	s.mu.Lock()
+	if !s.closed {
+		close(s.closing)
+	}
 	s.closed = true
 	pools := make([]*pool, 0, len(s.pools))
 	for p := range s.pools {

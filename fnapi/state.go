@@ -50,7 +50,7 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	select {
 	case err := <-end:
 		if err = notEOF(err); err != nil {
-			w.lost("the state stream broke", err)
+			w.lost("it is gone: its state stream broke", err)
 		}
 	case <-w.gone:
 	}

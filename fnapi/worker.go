@@ -2,13 +2,17 @@ package fnapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"fresnel/internal/beam"
 )
@@ -37,7 +41,9 @@ type worker struct {
 	bundles  map[string]*running
 	calls    map[string]answerFunc
 	streams  []*dataStream
-	owed     int // bundles whose response is to come
+	owed     int           // bundles whose response is to come
+	settled  chan struct{} // closed when none is owed; nil if nobody waits for that
+	ours     bool          // its process is a child of this one
 }
 
 // answerFunc takes the response to an instruction, or the error that keeps it
@@ -219,7 +225,35 @@ func (w *worker) respond(resp *fnpb.InstructionResponse) {
 func (w *worker) settleDebt() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.owed--
+	if w.owed--; w.owed == 0 && w.settled != nil {
+		close(w.settled)
+		w.settled = nil
+	}
+}
+
+// abandon fails all bundles, and returns a channel that is closed when the
+// harness has come to the end of each.
+func (w *worker) abandon(err error) <-chan struct{} {
+	for _, r := range w.current() {
+		r.fail(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.settled == nil {
+		w.settled = make(chan struct{})
+	}
+	settled := w.settled
+	if w.owed == 0 {
+		close(w.settled)
+		w.settled = nil
+	}
+	return settled
+}
+
+func (w *worker) current() []*running {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Values(w.bundles))
 }
 
 // end is the end of the worker: everything that waits for it fails with err.
@@ -251,9 +285,43 @@ func (w *worker) close(err error) ([]*running, map[string]answerFunc) {
 	return bundles, calls
 }
 
-// lost is end for what the harness did.
+// exitPatience is how much later than the end of its streams a child may be
+// known to have ended.
+const exitPatience = 2 * time.Second
+
+// lost is end for what the harness did. How a process of ours ended says more
+// than which of its streams was the first to break.
 func (w *worker) lost(what string, cause error) {
-	w.end(&beam.Error{Code: beam.Unavailable, Where: "SDK harness " + w.id, What: what, Cause: cause})
+	if w.isChild() {
+		select {
+		case <-w.gone:
+			return
+		case <-time.After(exitPatience):
+		}
+	}
+	w.end(&beam.Error{Code: beam.Unavailable, Where: "SDK harness " + w.id, What: what, Cause: notClosing(cause),
+		Cure: "look at what its process printed last; one that takes too much memory is killed by the system without a word"})
+}
+
+// notClosing is err, but for what every call meets when the other side is gone.
+func notClosing(err error) error {
+	if notEOF(err) == nil || errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled {
+		return nil
+	}
+	return err
+}
+
+// becomeChild notes that the harness is about to run as a child of this process.
+func (w *worker) becomeChild() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ours = true
+}
+
+func (w *worker) isChild() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ours
 }
 
 func (w *worker) fateNow() error {

@@ -62,6 +62,8 @@ type job struct {
 	// counts those that do.
 	finalizers map[engine.BundleID]func(context.Context)
 	finalizing sync.WaitGroup
+	// told is the last loss that the client was told of.
+	told *beam.Error
 }
 
 // stage is a stage of the plan at run time.
@@ -415,9 +417,28 @@ func (j *job) splitDone(d engine.SplitDone, blocks []engine.BlockID) {
 	j.send(report{event: engine.Event{SplitDone: &d}, blocks: blocks})
 }
 
+// tellRetry tells of a bundle that is tried again: once for a worker, whose end
+// is that of all its bundles.
 func (j *job) tellRetry(r engine.Retry) {
+	if loss := lossOf(r.Err); loss != nil {
+		if loss == j.told {
+			return
+		}
+		j.told = loss
+	}
 	j.warn(fmt.Sprintf("%s failed (attempt %d), trying again: %v",
 		j.stages[r.Stage].plan.Name, r.Attempt+1, r.Err))
+}
+
+// lossOf is the innermost error in the chain that says what was lost: the same
+// for all bundles of a worker.
+func lossOf(err error) (loss *beam.Error) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if be, ok := err.(*beam.Error); ok && be.Code == beam.Unavailable {
+			loss = be
+		}
+	}
+	return loss
 }
 
 // warn tells the client of something that passes, as the user would want to know.

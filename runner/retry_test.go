@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
@@ -41,6 +42,40 @@ func TestAWorkerThatDiesInMidBundleChangesNothing(t *testing.T) {
 	out.want(want...)
 	if !strings.Contains(j.said(jobservice.Warning), "trying again") {
 		t.Errorf("the user was not told: %v", j.messages)
+	}
+}
+
+// TestAWorkersDeathIsToldOnce: not for each bundle that it had.
+func TestAWorkersDeathIsToldOnce(t *testing.T) {
+	r := newRig(t)
+	elements, want := numbers(500)
+	r.do["make"] = create(elements...)
+	var dead atomic.Bool
+	var reading atomic.Int32
+	r.do["work"] = func(c *call) error {
+		if !dead.Load() {
+			reading.Add(1)
+			for range 200 { // until another bundle is there as well, or for a while
+				if reading.Load() > 1 {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if dead.CompareAndSwap(false, true) {
+				return c.dies()
+			}
+		}
+		return same(c)
+	}
+	out := r.sink("out")
+	j := r.start(simple())
+	j.mustEnd()
+	out.want(want...)
+	if n := reading.Load(); n < 2 {
+		t.Skipf("%d bundles were there", n)
+	}
+	if said := j.said(jobservice.Warning); strings.Count(said, "trying again") != 1 {
+		t.Errorf("the user was told %s", said)
 	}
 }
 

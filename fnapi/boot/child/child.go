@@ -169,12 +169,19 @@ func (t *Tail) Add(line string) {
 func (t *Tail) Describe(err error) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	how := "exit status 0"
-	if err != nil {
-		how = err.Error()
-	}
 	if len(t.last) == 0 {
-		return how + ", without a word"
+		return How(err) + ", without a word"
 	}
-	return how + "; its last words:\n  " + strings.Join(t.last, "\n  ")
+	return How(err) + "; its last words:\n  " + strings.Join(t.last, "\n  ")
+}
+
+// How is how a child ended, with what is behind it in most cases.
+func How(err error) string {
+	switch {
+	case err == nil:
+		return "exit status 0"
+	case err.Error() == "signal: killed":
+		return "signal: killed (as the system does when memory runs short)"
+	}
+	return err.Error()
 }
