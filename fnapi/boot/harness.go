@@ -56,7 +56,7 @@ func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, pytho
 		return nil
 	}
 	if p.Err() != nil {
-		return fmt.Errorf("the SDK harness ended: %w", p.Err())
+		return fmt.Errorf("the SDK harness ended: %w%s", p.Err(), child.Hint(p.Err()))
 	}
 	return nil
 }

@@ -169,19 +169,21 @@ func (t *Tail) Add(line string) {
 func (t *Tail) Describe(err error) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.last) == 0 {
-		return How(err) + ", without a word"
+	how := "exit status 0"
+	if err != nil {
+		how = err.Error() + Hint(err)
 	}
-	return How(err) + "; its last words:\n  " + strings.Join(t.last, "\n  ")
+	if len(t.last) == 0 {
+		return how + ", without a word"
+	}
+	return how + "; its last words:\n  " + strings.Join(t.last, "\n  ")
 }
 
-// How is how a child ended, with what is behind it in most cases.
-func How(err error) string {
-	switch {
-	case err == nil:
-		return "exit status 0"
-	case err.Error() == "signal: killed":
-		return "signal: killed (as the system does when memory runs short)"
+// Hint is what is behind the end of a child that cannot say so itself, for an
+// error's text; empty if it can.
+func Hint(err error) string {
+	if err.Error() == "signal: killed" {
+		return " (as the system does when memory runs short)"
 	}
-	return err.Error()
+	return ""
 }
