@@ -76,12 +76,35 @@
 // Stages whose bundles linger (sources, unbounded restrictions) leave the last
 // slot of a worker to others.
 //
+// # Image
+//
+// With Options.Durable each commit says what it changes of the job's image: rows
+// that the runner writes in the commit's batch and gives to Restore after a crash
+// (I2, I10). All that is worth keeping changes in commits only, so that each prefix
+// of them is a consistent image; a drain is a commit for that reason. The image
+// has
+//
+//   - the pending blocks of each shard, in flight or not, with what they wait for;
+//   - the entries that sinks have formed, and the blocks of those that are out;
+//   - the times of stateful shards, and how far those of sources have come;
+//   - the gates that are known; the last commit; whether the job drains.
+//
+// What ran is not in it: its blocks are queued again at their old place. That
+// place is a block's rank (rank.go), the number of its arrival; a split puts what
+// it has made between that block and the next. Watermarks are not in it either:
+// they come out of the rest as they were. Where something late would draw them
+// back, the floor that they had reached is written down with it. What changes
+// between commits (a gate that is declared early, or has passed) is part of the
+// next one, and harmless if that is lost. Costs that were measured, attempts and
+// homes start anew. docs/format.md has the rows.
+//
 // # Reading
 //
 // spec.go and events.go are the contract. Then engine.go, stage.go, progress.go
 // (watermarks), arrival.go and ready.go (from a commit to a lane), schedule.go and
 // bundle.go (from a lane to a worker), commit.go; retry.go, split.go, sink.go,
-// source.go, gate.go and home.go are corners of their own. testdata has a
-// dialogue for each rule, sim_test.go runs random plans against a model, and
-// mutation.go lists what it must notice.
+// source.go, gate.go and home.go are corners of their own. image.go, row.go,
+// rank.go and restore.go are the image. testdata has a dialogue for each rule,
+// sim_test.go runs random plans, with crashes, against a model, and mutation.go
+// lists what it must notice.
 package engine

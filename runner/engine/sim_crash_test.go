@@ -34,15 +34,12 @@ func (s *sim) remember(c *Commit) {
 		}
 		return
 	}
-	p := &simPast{seq: s.seq, changes: c.Image, outbox: map[[2]int]*Entry{}, entries: maps.Clone(s.entries),
+	p := &simPast{seq: s.seq, changes: c.Image, outbox: maps.Clone(s.outbox), entries: maps.Clone(s.entries),
 		order: maps.Clone(s.order), after: maps.Clone(s.after), freed: map[BlockID]bool{}, draining: s.draining}
 	for stage := range s.states {
 		p.states = append(p.states, slices.Clone(s.states[stage]))
 		p.pending = append(p.pending, slices.Clone(s.pending[stage]))
 		p.side = append(p.side, cloneSides(s.side[stage]))
-	}
-	for at, en := range s.outbox {
-		p.outbox[at] = en
 	}
 	for id, b := range s.blocks {
 		if b.freed {
