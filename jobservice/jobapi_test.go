@@ -549,7 +549,7 @@ func TestTheExpansionServiceIsOnTheSamePort(t *testing.T) {
 	t.Parallel()
 	server := grpc.NewServer()
 	New(Config{Expansion: expansion{}}).Register(server)
-	if services := server.GetServiceInfo(); len(services) != 4 {
+	if services := server.GetServiceInfo(); len(services) != 5 {
 		t.Errorf("services: %v", services)
 	}
 }

@@ -92,11 +92,13 @@ func New(cfg Config) *Service {
 	}
 }
 
-// Register adds the Job, artifact and (if configured) Expansion services.
+// Register adds the Job, artifact and (if configured) Expansion services, and
+// that of StopMethod.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	jobpb.RegisterJobServiceServer(r, &jobAPI{service: s})
 	jobpb.RegisterArtifactStagingServiceServer(r, &stagingAPI{service: s})
 	jobpb.RegisterArtifactRetrievalServiceServer(r, &retrievalAPI{store: s.store})
+	r.RegisterService(&ownAPI, s)
 	if s.expansion != nil {
 		jobpb.RegisterExpansionServiceServer(r, s.expansion)
 	}

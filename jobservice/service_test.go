@@ -62,6 +62,7 @@ func untilCancelled(ctx context.Context, _ *Submission, drain <-chan struct{}, _
 type fixture struct {
 	t         *testing.T
 	service   *Service
+	conn      *grpc.ClientConn
 	jobs      jobpb.JobServiceClient
 	staging   jobpb.ArtifactStagingServiceClient
 	retrieval jobpb.ArtifactRetrievalServiceClient
@@ -97,6 +98,7 @@ func serveConfig(t *testing.T, cfg Config) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.conn = conn
 	f.jobs = jobpb.NewJobServiceClient(conn)
 	f.staging = jobpb.NewArtifactStagingServiceClient(conn)
 	f.retrieval = jobpb.NewArtifactRetrievalServiceClient(conn)

@@ -337,17 +337,23 @@ func TestACancellationIsFinishedAfterACrash(t *testing.T) {
 	})
 }
 
+func (f *fixture) stop(id string) (jobpb.JobState_Enum, error) {
+	resp := &jobpb.CancelJobResponse{}
+	err := f.conn.Invoke(f.ctx(), StopMethod, &jobpb.CancelJobRequest{JobId: id}, resp)
+	return resp.GetState(), err
+}
+
 func TestAStoppedJobWaitsForAnotherRun(t *testing.T) {
 	inBubble(t, func(t *testing.T, dir string) {
 		r := newRecorder(true)
 		f := serveData(t, r, dir)
 		id := f.submit(nil)
 		stream := must(f.jobs.GetMessageStream(f.ctx(), &jobpb.JobMessagesRequest{JobId: id}))
-		must(f.service.Stop(beam.JobID(id)))
+		wantEqual(t, "answer", must(f.stop(id)), running)
 		want := []string{"STOPPED", "STARTING", "RUNNING", "basic: at work",
 			"error: the job was stopped on request; its state is kept, and another Run of it goes on from there", "STOPPED"}
 		wantEqual(t, "messages", readMessages(t, stream), want)
-		wantEqual(t, "stop again", must(f.service.Stop(beam.JobID(id))), stopped)
+		wantEqual(t, "stop again", must(f.stop(id)), stopped)
 		time.Sleep(2 * time.Hour) // of the bubble: jobs that were only prepared are given up
 		f.service.tidy()
 
@@ -382,7 +388,7 @@ func TestAStoppedJobCanBeCancelled(t *testing.T) {
 		f := serveData(t, r, dir)
 		id := f.submit(nil)
 		s, _ := r.last()
-		must(f.service.Stop(beam.JobID(id)))
+		must(f.stop(id))
 		synctest.Wait()
 		wantEqual(t, "cancel", f.cancel(id), cancelled)
 		if _, err := os.Stat(s.Dir); !errors.Is(err, fs.ErrNotExist) {
@@ -397,11 +403,11 @@ func TestOnlyRunningDurableJobsCanBeStopped(t *testing.T) {
 	inBubble(t, func(t *testing.T, dir string) {
 		f := serveData(t, newRecorder(false), dir)
 		id := f.submit(nil)
-		_, err := f.service.Stop(beam.JobID(id))
+		_, err := f.stop(id)
 		wantCode(t, "in memory", err, codes.FailedPrecondition, id, "--durability=disk")
-		_, err = f.service.Stop(beam.JobID(f.prepare()))
+		_, err = f.stop(f.prepare())
 		wantCode(t, "before Run", err, codes.FailedPrecondition)
-		_, err = f.service.Stop("nobody's")
+		_, err = f.stop("nobody's")
 		wantCode(t, "unknown", err, codes.NotFound)
 	})
 }
