@@ -34,8 +34,8 @@ type Connector struct {
 	log *slog.Logger
 }
 
-// New returns the connector. It logs properties without effect, and sinks that
-// cannot keep their progress.
+// New returns the connector. It logs properties without effect, and tables that
+// have no transactions.
 func New(log *slog.Logger) *Connector { return &Connector{log: log} }
 
 // URNs implements connectors.Connector.

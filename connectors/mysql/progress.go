@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	gomysql "github.com/go-sql-driver/mysql"
 
@@ -23,7 +24,9 @@ import (
 //	epoch      of the owner; a writer with an older one is fenced
 //
 // The row is locked first in every transaction. So when the outcome of an
-// entry is unknown, or its owner may have been replaced, the row tells.
+// entry is unknown, or its owner may have been replaced, the row tells. An owner
+// that hangs within a transaction keeps the row locked: the server ends a
+// session that is silent for ownerSilence, and its transaction with it.
 const progressTable = "fresnel_progress"
 
 const createProgress = "CREATE TABLE IF NOT EXISTS " + progressTable + ` (
@@ -54,10 +57,14 @@ type progress struct {
 }
 
 // denied are the answers to a user who may not create or write the table.
-var denied = []uint16{1044, 1142, 1143, 1227, 1290}
+var denied = []uint16{1044, 1142, 1143, 1227}
+
+// ownerSilence is the wait_timeout of a durable sink's sessions. A session that
+// was unused for half of it is opened anew before an entry.
+const ownerSilence = 30 * time.Second
 
 // claim takes a shard for the owner of epoch and returns the last entry that is
-// there. It returns nil where progress cannot be kept.
+// there.
 func (s *session) claim(ctx context.Context, key progressKey, epoch int64) (*progress, int64, error) {
 	p := &progress{key: key, id: key.id()}
 	last, err := s.tryClaim(ctx, p, epoch)
@@ -68,7 +75,10 @@ func (s *session) claim(ctx context.Context, key progressKey, epoch int64) (*pro
 		}
 	}
 	if errors.As(err, &e) && slices.Contains(denied, e.Number) {
-		return nil, 0, nil
+		return nil, 0, &beam.Error{Code: beam.Rejected, Where: s.db.name, Cause: err,
+			What: fmt.Sprintf("the user may not keep the sink's progress in the table %s of %s", progressTable, s.db.target.name()),
+			Cure: fmt.Sprintf("grant CREATE, SELECT, INSERT and UPDATE on it to the user, or set %s=%s in jdbc_url or connection_properties: "+
+				"then rows can be written twice after a crash", guaranteeKey, atLeastOnce)}
 	}
 	return p, last, s.db.explain(err, "keep progress in "+progressTable)
 }
@@ -127,7 +137,9 @@ func (s *session) advance(ctx context.Context, p *progress, epoch, n int64) (the
 	case last >= n:
 		return true, nil
 	case last != n-1:
-		return false, &beam.Error{Code: beam.Internal, Where: s.db.name, What: fmt.Sprintf("entry %d follows entry %d", n, last)}
+		return false, &beam.Error{Code: beam.Rejected, Where: s.db.name,
+			What: fmt.Sprintf("the progress of shard %d in %s says entry %d, but entry %d was written", p.key.shard, progressTable, last, n-1),
+			Cure: "the progress was removed, changed or restored from a backup: start the job anew, from where its results are"}
 	}
 	return false, s.exec(ctx, "UPDATE "+progressTable+" SET n = ? WHERE id = ?", n, p.id)
 }

@@ -65,9 +65,9 @@ func (d *database) open(ctx context.Context) (*session, error) {
 }
 
 func (s *session) prepare(ctx context.Context) error {
-	for _, sql := range s.db.init {
+	for i, sql := range s.db.init {
 		if err := s.exec(ctx, sql); err != nil {
-			return fmt.Errorf("connection_init_sqls: %w", err)
+			return fmt.Errorf("statement %d of connection_init_sqls: %w", i+1, withoutText(err))
 		}
 	}
 	row, err := s.row(ctx, "SELECT @@max_allowed_packet, @@session.time_zone, @@system_time_zone, TIMEDIFF(NOW(), UTC_TIMESTAMP())")
@@ -81,6 +81,16 @@ func (s *session) prepare(ctx context.Context) error {
 		s.zone = sessionZone(text(row[1]), text(row[2]), text(row[3]))
 	}
 	return nil
+}
+
+// withoutText takes the message off a refusal that quotes the statement, which
+// may hold a secret.
+func withoutText(err error) error {
+	var e *gomysql.MySQLError
+	if errors.As(err, &e) && (e.Number == 1064 || e.Number == 1149) {
+		return &gomysql.MySQLError{Number: e.Number, SQLState: e.SQLState, Message: "the server cannot read it as SQL"}
+	}
+	return err
 }
 
 // sessionZone returns the zone in which the server's session sees times: its

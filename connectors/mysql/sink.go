@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"fresnel/connectors"
 	"fresnel/internal/beam"
@@ -58,18 +59,20 @@ type sink struct {
 	log     *slog.Logger
 	spec    writeSpec
 	job     string
-	durable bool
+	durable bool // progress is kept
 	input   *coder.Windowed
 	row     *coder.Coder // of the elements' values
 	prefix  bool         // the rows are length-prefixed
 	fields  []binding
 	sql     string
 	multi   *multiRow // nil: row by row
-	warned  sync.Once // that progress cannot be kept
+	// silence is ownerSilence, but in tests.
+	silence time.Duration
+	warned  sync.Once // that the table has no transactions
 }
 
 func newSink(t connectors.Transform, log *slog.Logger) (*sink, error) {
-	s := &sink{log: log, job: t.Job, durable: t.Durable, input: t.Input}
+	s := &sink{log: log, job: t.Job, input: t.Input, silence: ownerSilence}
 	if err := json.Unmarshal(t.Payload, &s.spec); err != nil {
 		return nil, badPayload()
 	}
@@ -77,6 +80,7 @@ func newSink(t connectors.Transform, log *slog.Logger) (*sink, error) {
 	if s.database, err = s.spec.database(t.Name); err != nil {
 		return nil, err
 	}
+	s.durable = t.Durable && !s.target.atLeastOnce
 	if len(s.target.ignored) > 0 {
 		log.Warn("connection properties without effect", "transform", t.Name, "properties", s.target.ignored)
 	}
@@ -164,14 +168,26 @@ func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Wri
 		_ = w.Close()
 		return nil, 0, err
 	}
-	if p == nil {
-		s.warned.Do(func() {
-			s.log.Warn("the user may not create the table "+progressTable+": rows can be written twice after a crash",
-				"transform", s.name, "database", s.target.name())
-		})
-	}
+	s.warned.Do(func() { s.checkEngine(ctx, w.session) })
 	w.progress = p
 	return w, last, nil
+}
+
+// checkEngine warns where rows and progress cannot be one transaction.
+func (s *sink) checkEngine(ctx context.Context, in *session) {
+	if s.multi == nil || len(s.multi.table) == 0 {
+		return // not known
+	}
+	schema, table := "", s.multi.table[len(s.multi.table)-1]
+	if len(s.multi.table) > 1 {
+		schema = s.multi.table[0]
+	}
+	row, err := in.row(ctx, "SELECT t.ENGINE, e.TRANSACTIONS FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE "+
+		"WHERE t.TABLE_SCHEMA = IF(? = '', DATABASE(), ?) AND t.TABLE_NAME = ?", schema, schema, table)
+	if err == nil && text(row[1]) != "YES" {
+		s.log.Warn("the table has no transactions: rows can be written twice after a failure", "transform", s.name, "table", table,
+			"engine", text(row[0]), "cure", "ALTER TABLE "+table+" ENGINE=InnoDB")
+	}
 }
 
 // Close implements connectors.Sink: the writers own the connections.

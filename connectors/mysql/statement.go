@@ -16,6 +16,8 @@ type multiRow struct {
 	head, tuple, tail string
 	// perRow is the number of placeholders of the tuple.
 	perRow int
+	// table is the table's name, after its schema's if that is named.
+	table []string
 }
 
 // parseMultiRow returns the parts of a statement that can take many rows.
@@ -84,7 +86,12 @@ func (p *parser) insert() (multiRow, bool) {
 	p.word("LOW_PRIORITY", "HIGH_PRIORITY")
 	p.word("IGNORE")
 	p.word("INTO")
-	if !p.table() || !p.columns() || !p.word("VALUES", "VALUE") {
+	before := p.at
+	if !p.table() {
+		return none, false
+	}
+	table := p.names(p.tokens[before:p.at])
+	if !p.columns() || !p.word("VALUES", "VALUE") {
 		return none, false
 	}
 	start := p.peek().start
@@ -97,7 +104,7 @@ func (p *parser) insert() (multiRow, bool) {
 	if !ok {
 		return none, false
 	}
-	return multiRow{head: p.sql[:start], tuple: p.sql[start:end], tail: tail, perRow: n}, true
+	return multiRow{head: p.sql[:start], tuple: p.sql[start:end], tail: tail, perRow: n, table: table}, true
 }
 
 // table takes name or name.name.
@@ -106,6 +113,19 @@ func (p *parser) table() bool {
 		return false
 	}
 	return !p.symbol('.') || p.name()
+}
+
+// names returns the names among tokens, without their quotes.
+func (p *parser) names(tokens []token) (names []string) {
+	for _, t := range tokens {
+		switch text := p.sql[t.start:t.end]; t.kind {
+		case wordToken:
+			names = append(names, text)
+		case quotedToken:
+			names = append(names, strings.ReplaceAll(text[1:len(text)-1], "``", "`"))
+		}
+	}
+	return names
 }
 
 // reserved words cannot be names here: they begin forms that are not ours.

@@ -29,9 +29,20 @@ type target struct {
 	tinyBool bool
 	// zeroIsNull: zero dates are read as NULL (zeroDateTimeBehavior).
 	zeroIsNull bool
+	// atLeastOnce: a sink keeps no progress, though its outbox is durable.
+	atLeastOnce bool
 	// ignored are properties without effect that the user is told of.
 	ignored []string
 }
+
+// guaranteeKey is a property of our own, in jdbc_url or connection_properties.
+// Exactly once costs an entry three statements and a row; at least once, the
+// last entries may be written twice after a crash.
+const (
+	guaranteeKey = "fresnelDeliveryGuarantee"
+	exactlyOnce  = "exactly-once"
+	atLeastOnce  = "at-least-once"
+)
 
 // name is the target for people: without the user, the password and the
 // properties.
@@ -256,6 +267,7 @@ func (p *urlProperties) apply(t *target) {
 	t.config.InterpolateParams = true
 	t.tinyBool = p.flag("tinyInt1isBit", true)
 	t.zeroIsNull = strings.EqualFold(strings.ReplaceAll(p.text("zeroDateTimeBehavior"), "_", ""), "convertToNull") || p.mariadb
+	p.applyGuarantee(t)
 	p.applyZone(t)
 	p.applyTLS(t)
 	p.applySession(t)
@@ -265,6 +277,16 @@ func (p *urlProperties) apply(t *target) {
 		}
 	}
 	slices.Sort(t.ignored)
+}
+
+func (p *urlProperties) applyGuarantee(t *target) {
+	switch strings.ToLower(p.text(guaranteeKey)) {
+	case "", exactlyOnce:
+	case atLeastOnce:
+		t.atLeastOnce = true
+	default:
+		p.fail(guaranteeKey, "is not "+exactlyOnce+" or "+atLeastOnce)
+	}
 }
 
 // harmlessProperties say how Java's drivers work inside.

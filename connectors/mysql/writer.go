@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	gomysql "github.com/go-sql-driver/mysql"
 
@@ -22,6 +23,7 @@ type writer struct {
 	single   stmt     // the prepared statement, nil until it is needed
 	progress *progress
 	multi    *multiRow // nil: row by row
+	used     time.Time // when the session was, last
 }
 
 // maxPlaceholders is the limit of the protocol for one statement.
@@ -33,11 +35,31 @@ func (w *writer) connect(ctx context.Context) error {
 	if w.session, err = w.open(ctx); err != nil {
 		return err
 	}
-	if err := w.prepare(ctx); err != nil {
+	err = w.settle(ctx)
+	if err == nil {
+		err = w.prepare(ctx)
+	}
+	if err != nil {
 		w.drop()
 		return err
 	}
+	w.used = time.Now()
 	return nil
+}
+
+// settle makes the session fit for transactions, whatever the user's own
+// statements have set.
+func (w *writer) settle(ctx context.Context) error {
+	if len(w.init) > 0 || len(w.target.config.Params) > 0 {
+		if err := w.session.exec(ctx, "SET SESSION autocommit = 1"); err != nil {
+			return w.explain(err, "set up the connection")
+		}
+	}
+	if !w.durable {
+		return nil
+	}
+	seconds := int64(max(w.silence/time.Second, 1))
+	return w.explain(w.session.exec(ctx, "SET SESSION wait_timeout = ?", seconds), "set up the connection")
 }
 
 func (w *writer) prepare(ctx context.Context) error {
@@ -70,6 +92,9 @@ func (w *writer) Close() error {
 
 // Write implements connectors.Writer.
 func (w *writer) Write(ctx context.Context, n int64, elements [][]byte) error {
+	if w.durable && time.Since(w.used) > w.silence/2 {
+		w.drop() // the server is about to
+	}
 	if w.session == nil {
 		if err := w.connect(ctx); err != nil {
 			return err
@@ -95,6 +120,7 @@ func (w *writer) Write(ctx context.Context, n int64, elements [][]byte) error {
 		w.drop()
 		return w.explain(err, "write")
 	}
+	w.used = time.Now()
 	return nil
 }
 
