@@ -215,10 +215,11 @@ func (e *Engine) stop(b *bundle) {
 }
 
 // took is the time that a bundle had of its worker: where several share a
-// harness, and with it an interpreter, each is charged its part.
+// harness, and with it an interpreter, each is charged its part, but for those
+// that wait.
 func (b *bundle) took(elapsed time.Duration, now instant) time.Duration {
 	wall := now - b.started
-	if b.worker.wide || wall <= 0 {
+	if b.worker.wide || b.stage.waits() || wall <= 0 {
 		return elapsed
 	}
 	share := float64(b.worker.served-b.servedAt) / float64(wall)

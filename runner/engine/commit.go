@@ -24,6 +24,7 @@ func (e *Engine) bundleDone(ev *BundleDone) {
 		return
 	}
 	e.stop(b)
+	e.timed(b, ev.Outcome.Elapsed)
 	b.stage.cost.measure(b.size.elements, b.took(ev.Outcome.Elapsed, e.now))
 	b.state, b.outcome = finished, &ev.Outcome
 	if err := b.check(e); err != nil {

@@ -271,7 +271,7 @@ func (e *Engine) stuck() bool {
 // awaitsScript tells whether a script has no worker to run on.
 func (e *Engine) awaitsScript() bool {
 	for _, st := range e.stages {
-		if st.Role == Script && st.pool.free() == 0 {
+		if st.Role == Script && st.pool.free(st) == 0 {
 			return true
 		}
 	}

@@ -32,6 +32,24 @@ func (e *Engine) gathers(st *stage, w *worker) bool {
 	return false
 }
 
+// gathering tells whether that is so for all that the stage has.
+func (e *Engine) gathering(st *stage) bool {
+	if !st.Exclusive || len(st.again) > 0 {
+		return false
+	}
+	gathers := false
+	for _, w := range st.pool.workers {
+		if w == nil || len(st.lanes[w.pos].shards) == 0 {
+			continue
+		}
+		if !e.gathers(st, w) {
+			return false
+		}
+		gathers = true
+	}
+	return gathers
+}
+
 // findUpstream notes for each stage that may gather the stages that its input
 // comes from. Sources are not among them: nobody knows how long they take.
 func (e *Engine) findUpstream() {

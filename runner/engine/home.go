@@ -89,7 +89,7 @@ func (e *Engine) steal(st *stage) *worker {
 	if !st.Exclusive {
 		return nil
 	}
-	thief := st.pool.freest(e.now, func(w *worker) bool { return len(st.lanes[w.pos].shards) == 0 })
+	thief := st.pool.freest(st, e.now, func(w *worker) bool { return len(st.lanes[w.pos].shards) == 0 })
 	if thief == nil {
 		return nil
 	}
@@ -109,7 +109,7 @@ func (e *Engine) steal(st *stage) *worker {
 func (e *Engine) fullest(st *stage) int {
 	fullest, most := -1, time.Duration(0)
 	for pos, w := range st.pool.workers {
-		if w == nil || w.free() > 0 || len(st.lanes[pos].shards) == 0 {
+		if w == nil || w.free(st) > 0 || len(st.lanes[pos].shards) == 0 {
 			continue
 		}
 		if work := st.workAt(pos); work > most && e.worthMoving(&st.lanes[pos], work) {

@@ -427,20 +427,76 @@ func TestKeysAreGathered(t *testing.T) {
 	}
 }
 
-// TestWaitingCode: 200 elements that wait for 20 ms each keep all slots of a
-// worker busy to the end, whatever bundles they were first put in.
+// TestWaitingCode: elements that wait get more bundles in flight, so that many
+// wait at once, whatever bundles they were first put in.
 func TestWaitingCode(t *testing.T) {
 	for _, slots := range []int{2, 8} {
-		w := newWorkshop(t, oneStage(false, false, 4, slots))
-		w.element[1], w.waits, w.splittable = 20*time.Millisecond, true, true
-		w.up(1)
-		w.arrive(0, map[int]int{0: 50, 1: 50, 2: 50, 3: 50})
-		w.until(5 * time.Second)
-		end, ideal := w.percentile(100), 4*time.Second/time.Duration(slots)
-		t.Logf("%d slots: done after %v, %d bundles, %d splits", slots, end, len(w.bundles), w.splits)
-		if len(w.latency) != 200 || end > ideal*13/10 {
-			t.Errorf("%d slots: %d elements done after %v", slots, len(w.latency), end)
+		for _, n := range []int{4, 50} { // elements of a block
+			w := newWorkshop(t, oneStage(false, false, 4, slots))
+			w.element[1], w.waits, w.splittable = 20*time.Millisecond, true, true
+			w.up(1)
+			for range 50 / n {
+				w.arrive(0, map[int]int{0: n, 1: n, 2: n, 3: n})
+			}
+			w.until(5 * time.Second)
+			end, most := w.percentile(100), time.Second
+			t.Logf("%d slots: %d elements done after %v, %d bundles, %d splits", slots, len(w.latency), end, len(w.bundles), w.splits)
+			if len(w.latency) != 50/n*n*4 || end > most {
+				t.Errorf("%d slots: %d elements done after %v", slots, len(w.latency), end)
+			}
 		}
+	}
+}
+
+// TestComputingCode: elements that take long because they compute do not.
+func TestComputingCode(t *testing.T) {
+	w := newWorkshop(t, oneStage(false, false, 4, 2))
+	w.element[1], w.splittable = 20*time.Millisecond, true
+	w.up(1)
+	crowded, bundles := 0, 0
+	w.emit = func(Bundle) Outcome {
+		if bundles++; len(w.running) > 1 {
+			crowded++ // more than one beside it
+		}
+		return Outcome{}
+	}
+	for range 50 {
+		w.arrive(0, map[int]int{0: 4, 1: 4, 2: 4, 3: 4})
+	}
+	w.until(30 * time.Second)
+	end, ideal := w.percentile(100), 800*20*time.Millisecond
+	t.Logf("%d elements done after %v, ideally %v, %d bundles, %d crowded", len(w.latency), end, ideal, bundles, crowded)
+	if len(w.latency) != 800 || end > ideal*11/10 || crowded > bundles/3 {
+		t.Errorf("%d elements done after %v, ideally %v", len(w.latency), end, ideal)
+	}
+}
+
+// TestWaitingCodeLeavesRoom: while a stage waits, one that computes has its turn.
+func TestWaitingCodeLeavesRoom(t *testing.T) {
+	spec := twoStages(false, true)
+	spec.Stages = append(spec.Stages, StageSpec{Name: "other", Role: Source, Shards: 1, Outputs: 1})
+	spec.Edges = append(spec.Edges, EdgeSpec{From: 3, To: 2})
+	w := newWorkshop(t, spec)
+	w.element[1], w.element[2], w.waits = 50*time.Millisecond, time.Millisecond, true
+	w.up(1)
+	for range 800 {
+		w.feed(0, 0, 20)
+	}
+	w.until(time.Second)
+	w.latency = nil
+	for range 50 {
+		w.feed(3, 2, 100)
+		w.until(w.now + 200*time.Millisecond)
+	}
+	short := 0
+	for _, l := range w.latency {
+		if l < 250*time.Millisecond {
+			short++
+		}
+	}
+	t.Logf("%d of 5000 elements are through in time", short)
+	if short < 4500 {
+		t.Errorf("only %d of 5000 elements are through in time", short)
 	}
 }
 
@@ -503,7 +559,7 @@ func TestNobodyStarves(t *testing.T) {
 	w.up(1)
 	first := 0
 	for i := range 200 {
-		w.feed([]int{0, 3}[i%2], []int{0, 2}[i%2])
+		w.feed([]int{0, 3}[i%2], []int{0, 2}[i%2], 100)
 		w.until(w.now + 50*time.Millisecond)
 	}
 	for _, b := range w.bundles {
@@ -517,12 +573,12 @@ func TestNobodyStarves(t *testing.T) {
 	}
 }
 
-// feed has a source bring a block of 100 elements on an edge.
-func (w *workshop) feed(source, edge int) {
+// feed has a source bring a block of n elements on an edge.
+func (w *workshop) feed(source, edge, n int) {
 	for id, b := range w.engine.bundles {
 		if b.stage.index == source {
 			w.step(Event{BundleDone: &BundleDone{Bundle: id, Outcome: Outcome{
-				Outputs: []Output{{Edge: edge, Block: w.block(100)}},
+				Outputs: []Output{{Edge: edge, Block: w.block(n)}},
 				Sources: []SourceProgress{{Output: -1, Watermark: beam.MinEventTime}}}}})
 			return
 		}

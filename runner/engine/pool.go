@@ -72,7 +72,22 @@ func (b *bundle) load() int {
 	return 1
 }
 
-func (w *worker) free() int { return w.slots - len(w.running) }
+// free is how many bundles of the stage the worker has slots for. Bundles that
+// wait take one slot of those that compute, all together, and leave the last.
+func (w *worker) free(st *stage) int {
+	if st.waits() {
+		return st.width.n - len(w.running)
+	}
+	compute, wait := 0, 0
+	for _, b := range w.running {
+		if b.stage.waits() {
+			wait = min(1, w.slots-1)
+		} else {
+			compute++
+		}
+	}
+	return w.slots - compute - wait
+}
 
 func (w *worker) begin(b *bundle, now instant) {
 	w.pass(now)
@@ -129,23 +144,23 @@ func (p *pool) add(id int, now instant) *worker {
 	return w
 }
 
-// slots of all workers.
-func (p *pool) slots() int {
+// slotsOf are the slots that all workers have for a stage.
+func (p *pool) slotsOf(st *stage) int {
 	n := 0
 	for _, w := range p.workers {
 		if w != nil {
-			n += w.slots
+			n += max(w.slots, st.width.n)
 		}
 	}
 	return max(n, 1)
 }
 
-// free slots of all workers.
-func (p *pool) free() int {
+// free slots of all workers for a stage.
+func (p *pool) free(st *stage) int {
 	n := 0
 	for _, w := range p.workers {
 		if w != nil {
-			n += w.free()
+			n += max(w.free(st), 0)
 		}
 	}
 	return n
@@ -155,19 +170,19 @@ func (p *pool) free() int {
 // bundles may wait for long (sources, unbounded restrictions), for the stages
 // that work off what those produce.
 func (p *pool) spares(w *worker, st *stage) bool {
-	if !st.lingers() || w.slots == 1 || w.free() > 1 {
+	if !st.lingers() || w.slots == 1 || w.free(st) > 1 {
 		return false
 	}
 	return slices.ContainsFunc(p.stages, func(o *stage) bool { return !o.lingers() })
 }
 
-// freest returns the worker that should take the next bundle: of those with a
+// freest returns the worker that should take the next bundle of a stage: of those with a
 // free slot one with fewest bundles in flight; among these the one used most
 // lately, so that a trickle keeps one worker warm instead of waking all.
-func (p *pool) freest(now instant, may func(*worker) bool) *worker {
+func (p *pool) freest(st *stage, now instant, may func(*worker) bool) *worker {
 	var best *worker
 	for _, w := range p.workers {
-		if w == nil || w.free() <= 0 {
+		if w == nil || w.free(st) <= 0 {
 			continue
 		}
 		w.pass(now)

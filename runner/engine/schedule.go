@@ -5,7 +5,7 @@ import "time"
 // schedule starts what may start.
 func (e *Engine) schedule() {
 	for _, p := range e.pools {
-		for !p.ready.empty() && p.free() > 0 && e.startOne(p) {
+		for !p.ready.empty() && e.startOne(p) {
 		}
 	}
 }
@@ -48,8 +48,16 @@ func (e *Engine) startStage(st *stage) bool {
 
 // next returns the bundle that the stage would start, and where.
 func (e *Engine) next(st *stage) (*bundle, *worker) {
+	b, w := e.nextNow(st)
+	if b == nil && e.widen(st) {
+		b, w = e.nextNow(st)
+	}
+	return b, w
+}
+
+func (e *Engine) nextNow(st *stage) (*bundle, *worker) {
 	if len(st.again) > 0 {
-		w := st.pool.freest(e.now, anyWorker)
+		w := st.pool.freest(st, e.now, anyWorker)
 		if w == nil {
 			return nil, nil
 		}
@@ -60,7 +68,7 @@ func (e *Engine) next(st *stage) (*bundle, *worker) {
 	if st.Role == Source && e.rests() {
 		return nil, nil
 	}
-	w := st.pool.freest(e.now, func(w *worker) bool { return e.suits(st, w) })
+	w := st.pool.freest(st, e.now, func(w *worker) bool { return e.suits(st, w) })
 	if w == nil {
 		w = e.steal(st)
 	}
@@ -89,7 +97,10 @@ func (st *stage) laneAt(w *worker) *lane {
 // allows.
 func (e *Engine) room(st *stage) room {
 	limit := min(st.cost.limit(e.TargetBundle), e.MaxBundleElements)
-	share := ceil(st.queued.elements, st.pool.slots())
+	if st.waits() && st.cost.seen == 0 {
+		limit = min(probe, limit)
+	}
+	share := ceil(st.queued.elements, st.pool.slotsOf(st))
 	return room{
 		want: amount{
 			elements: min(max(share, st.cost.enough()), limit),

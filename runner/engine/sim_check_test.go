@@ -309,7 +309,11 @@ func (s *sim) checkWorker(b *simBundle) {
 			n++
 		}
 	}
-	if n > s.plan.pools[pool].Slots {
+	most := s.plan.pools[pool].Slots
+	if !s.plan.pools[pool].Native {
+		most += maxWidth // for code that waits
+	}
+	if n > most {
 		s.failf("worker %d of pool %d has %d bundles", b.Worker, pool, n)
 	}
 	if pool > 0 && !s.workers[[2]int{pool, b.Worker}] {

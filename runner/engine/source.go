@@ -97,7 +97,7 @@ func (e *Engine) playScript() {
 }
 
 func (e *Engine) play(st *stage) bool {
-	w := st.pool.freest(e.now, anyWorker)
+	w := st.pool.freest(st, e.now, anyWorker)
 	if w == nil {
 		return false
 	}

@@ -93,7 +93,8 @@ type PoolSpec struct {
 	Name string
 	// Native pools have Slots slots of the runner itself from the start, worker 0.
 	Native bool
-	// Slots is how many bundles a worker takes at once.
+	// Slots is how many bundles a worker takes at once; of code that waits it takes
+	// more (width.go).
 	Slots int
 	// PerBundle is the first guess of a bundle's fixed cost on a worker, before it
 	// is measured: 50 us for a native pool, 2 ms for others by default.

@@ -27,35 +27,41 @@ const leastAge = 50 * time.Millisecond
 // idles.
 func (e *Engine) askSplits() {
 	for _, p := range e.pools {
-		idle := 0
-		if p.ready.empty() {
-			idle = p.free()
-		}
+		hungry, asked := e.hungry(p), 0
 		for _, w := range p.workers {
 			if w == nil {
 				continue
 			}
 			for _, b := range w.running {
-				idle = e.askSplit(b, idle)
+				e.askSplit(b, hungry && (p.free(b.stage) > asked || asked == 0 && b.divides() && e.widen(b.stage)))
+				if b.asked.waiting && !b.asked.checkpoint {
+					asked++
+				}
 			}
 		}
 	}
 }
 
-// askSplit asks one bundle, and returns how many slots still idle.
-func (e *Engine) askSplit(b *bundle, idle int) int {
+// hungry tells whether nothing is ready that a slot could take: what is gathered
+// is not.
+func (e *Engine) hungry(p *pool) bool {
+	for r := p.ready.next(0); r >= 0; r = p.ready.next(r + 1) {
+		if !e.gathering(e.byRank[r]) {
+			return false
+		}
+	}
+	return true
+}
+
+// askSplit asks one bundle for what is due, a plain split only if a slot idles.
+func (e *Engine) askSplit(b *bundle, idle bool) {
 	switch {
 	case b.asked.waiting:
-		if !b.asked.checkpoint {
-			idle--
-		}
 	case e.checkpointDue(b):
 		e.ask(b, 0, true)
-	case idle > 0 && e.splitDue(b):
+	case idle && e.splitDue(b):
 		e.ask(b, 0.5, false)
-		idle--
 	}
-	return idle
 }
 
 func (e *Engine) ask(b *bundle, fraction float64, checkpoint bool) {
@@ -82,14 +88,20 @@ func (e *Engine) checkpointDue(b *bundle) bool {
 	return true
 }
 
-// splitDue tells whether the bundle has run long enough, and has enough to do,
-// for a split to be worth its cost. Half of what has no end is no use: unbounded
-// restrictions are only checkpointed.
-func (e *Engine) splitDue(b *bundle) bool {
+// divides tells whether half of the bundle is something: of what has no end it
+// is no use, unbounded restrictions are only checkpointed.
+func (b *bundle) divides() bool {
 	st := b.stage
-	if !st.Splittable || st.Exclusive || st.CheckpointAfter > 0 || b.size.elements == 0 {
+	return st.Splittable && !st.Exclusive && st.CheckpointAfter == 0 && b.size.elements > 0
+}
+
+// splitDue tells whether the bundle has run long enough, and has enough to do,
+// for a split to be worth its cost.
+func (e *Engine) splitDue(b *bundle) bool {
+	if !b.divides() {
 		return false
 	}
+	st := b.stage
 	least := max(instant(leastAge), instant(2*st.cost.fixed))
 	due := max(b.started+least, b.asked.next)
 	if due > e.now {

@@ -54,6 +54,7 @@ type backlog struct {
 	bundles, failures int
 	consumed          amount
 	cost              cost
+	width             width
 }
 
 // amount counts blocks and what is in them.
