@@ -33,7 +33,7 @@ func (e *Engine) askSplits() {
 				continue
 			}
 			for _, b := range w.running {
-				e.askSplit(b, hungry && (p.free(b.stage) > asked || asked == 0 && b.divides() && e.widen(b.stage)))
+				e.askSplit(b, hungry && (p.free(b.stage) > asked || asked == 0 && b.divides() && b.stage.width.pays() && e.widen(b.stage)))
 				if b.asked.waiting && !b.asked.checkpoint {
 					asked++
 				}

@@ -90,6 +90,13 @@ func (d *width) judge(slots int, now instant) {
 	}
 }
 
+// pays tells whether more width is known to bring more: only then are bundles
+// split for it, which costs a harness that computes.
+func (d *width) pays() bool {
+	best, known := d.best()
+	return known && best > d.n
+}
+
 func (d *width) set(n int, now instant) { d.n, d.since, d.told = n, now, 0 }
 
 // timed takes in the time of a bundle that has ended.
