@@ -28,6 +28,7 @@ type world struct {
 	counted, sided *fakeSink
 	done           [2]atomic.Bool // the split was read to its end
 	disk           *vfs.MemFS
+	last           *jobservice.Submission
 	// dead: the server was cut off, and nothing of it reaches the world.
 	dead atomic.Bool
 }
@@ -110,6 +111,7 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 	t.Helper()
 	w.r.submitted = func(s *jobservice.Submission) {
 		s.ID, s.Dir, s.Epoch, s.Resumed = beam.JobID("durable-"+strings.ReplaceAll(t.Name(), "/", "-")), dir, epoch, epoch > 1
+		w.last = s
 	}
 	j := w.r.start(w.pipe())
 	if cut > 0 {
@@ -158,5 +160,43 @@ func TestAJobThatIsCutOffGoesOn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAJobThatIsCutOffCanBeInspected: what it keeps is shown, and is whole,
+// wherever it was cut off; looking changes nothing.
+func TestAJobThatIsCutOffCanBeInspected(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	w.whole.blocks = func() {} // its entries stay in the outbox
+	w.run(dir, 1, 500*time.Millisecond)
+	for range 2 {
+		in, err := w.r.runner.Inspect(w.last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, s := range in.Stages {
+			for _, sp := range s.Splits {
+				seen["split "+sp.ID] = number(string(sp.Position)) > 0 || seen["split "+sp.ID]
+			}
+			for _, e := range s.Entries {
+				seen[fmt.Sprint("entry ", e.N)] = len(e.Blocks) > 0
+			}
+			for _, st := range s.State {
+				seen[fmt.Sprint(st.Name, " ", st.Timers)] = st.Entries > 0
+			}
+			seen["waiting"] = seen["waiting"] || s.Blocks > 0
+			seen["groups"] = seen["groups"] || s.GroupBytes > 0
+		}
+		for _, what := range []string{"split 0", "split 1", "entry 1", "bag false", "event true", "waiting", "groups"} {
+			if !seen[what] {
+				t.Errorf("%s was not seen in %+v", what, in)
+			}
+		}
+	}
+	w.whole.blocks = nil
+	w.run(dir, 2, 0)
+	if len(w.whole.got()) != 2*perSplit {
+		t.Errorf("%d elements", len(w.whole.got()))
 	}
 }

@@ -37,6 +37,8 @@ type journal struct {
 	// sides counts the deltas written, forgotten are notes to be removed.
 	sides     uint32
 	forgotten []noteRange
+	// unwritten are the outbox entries that the job began with.
+	unwritten []engine.Entry
 }
 
 // heldEffect is what may happen once a commit is durable.
@@ -56,10 +58,12 @@ type retained struct {
 func (j *job) openJournal() error {
 	l := &journal{job: j, kick: make(chan engine.CommitSeq, 1), retained: map[engine.BlockID]*retained{}}
 	dir := filepath.Join(j.sub.Dir, "store")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return unwritable(dir, err)
+	if !j.runner.readOnly {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return unwritable(dir, err)
+		}
 	}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir)})
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir), ReadOnly: j.runner.readOnly})
 	if err != nil {
 		return unwritable(dir, err)
 	}

@@ -79,7 +79,7 @@ func (l *journal) checkPlan() error {
 		}
 		return nil
 	})
-	if err != nil || found {
+	if err != nil || found || j.runner.readOnly {
 		return err
 	}
 	var b store.Batch
@@ -116,7 +116,7 @@ func (l *journal) restore(spec engine.Spec) error {
 	if err != nil {
 		return err
 	}
-	j.engine, j.applied = eng, restored.Commits
+	j.engine, j.applied, l.unwritten = eng, restored.Commits, restored.Entries
 	if restored.Commits > 0 {
 		j.runner.cfg.Log.Info("a job goes on", "job", j.sub.ID, "commit", restored.Commits, "blocks", len(restored.Blocks))
 	}
@@ -142,6 +142,9 @@ func (l *journal) keep(pending []engine.BlockID) error {
 	}
 	for id, r := range l.retained {
 		r.consumed = !known[id]
+	}
+	if l.job.runner.readOnly {
+		return nil
 	}
 	if err := l.disk.KeepBlocks(func(id uint64) bool {
 		return known[engine.BlockID(id)] || l.retained[engine.BlockID(id)] != nil

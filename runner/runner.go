@@ -50,7 +50,9 @@ type Config struct {
 type Runner struct {
 	cfg Config
 	// fs is where durable jobs live, the machine's file system if it is nil.
-	fs         store.FS
+	fs store.FS
+	// readOnly: jobs are only looked at.
+	readOnly   bool
 	connectors map[string]connectors.Connector
 }
 

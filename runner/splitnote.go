@@ -30,7 +30,7 @@ func appendSplit(dst []byte, s connectors.Split, position []byte) []byte {
 // before.
 func (j *job) readSplits(st *stage, src connectors.Source) ([]positioned, error) {
 	if j.journal != nil {
-		if known, err := j.journal.recoverSplits(st.index); err != nil || len(known) > 0 {
+		if known, err := j.journal.recoverSplits(st.index); err != nil || len(known) > 0 || j.runner.readOnly {
 			return known, err
 		}
 	}

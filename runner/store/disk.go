@@ -40,6 +40,8 @@ type DiskOptions struct {
 	// Full is called when the disk is full, while writers wait: it returns when
 	// there may be room again. By default writing fails.
 	Full func()
+	// ReadOnly: nothing is written, and what was must be there.
+	ReadOnly bool
 	// Log takes what the tree says that it should not have to.
 	Log *slog.Logger
 }
@@ -88,7 +90,7 @@ func (d *Disk) options(o DiskOptions) *pebble.Options {
 		fs = vfs.OnDiskFull(fs, o.Full)
 	}
 	return &pebble.Options{
-		FS: fs, Logger: diskLog{o.Log},
+		FS: fs, Logger: diskLog{o.Log}, ReadOnly: o.ReadOnly,
 		CacheSize: diskCacheSize, MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}

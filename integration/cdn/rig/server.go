@@ -3,6 +3,7 @@ package rig
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,10 @@ type Server struct {
 	Endpoint string
 	conn     *grpc.ClientConn
 	jobs     jobpb.JobServiceClient
+	// binary, log and flags are what it was started with; lives counts the starts.
+	binary, log string
+	flags       []string
+	lives       int
 }
 
 const (
@@ -37,24 +42,52 @@ func StartServer(binary, log string, flags ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := log + ".data"
-	if err := os.RemoveAll(data); err != nil {
+	s := &Server{binary: binary, log: log, flags: flags}
+	if err := os.RemoveAll(s.data()); err != nil {
 		return nil, err
 	}
-	p, err := start(log, []string{"FRESNEL_PYTHON=" + python, "FRESNEL_DATA_DIR=" + data}, append([]string{binary, "serve", "--job_port=0"}, flags...)...)
-	if err != nil {
+	if err := s.begin(python, "0"); err != nil {
 		return nil, err
 	}
-	s := &Server{Process: p}
-	if s.Endpoint, err = p.await("fresnel: job endpoint ", startLimit); err == nil {
-		s.conn, err = grpc.NewClient(s.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	}
-	if err != nil {
-		p.Kill()
-		return nil, fmt.Errorf("%w\n%s", err, p.Output())
+	if s.conn, err = grpc.NewClient(s.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		s.Kill()
+		return nil, err
 	}
 	s.jobs = jobpb.NewJobServiceClient(s.conn)
 	return s, nil
+}
+
+// Restart starts a server that has ended once more, on the same port.
+func (s *Server) Restart() error {
+	python, err := Python()
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(s.Endpoint)
+	if err != nil {
+		return err
+	}
+	return s.begin(python, port)
+}
+
+// data is the server's directory: what a killed one leaves is the next one's.
+func (s *Server) data() string { return s.log + ".data" }
+
+// begin starts the process, which prints into a file of its own.
+func (s *Server) begin(python, port string) (err error) {
+	log := s.log
+	if s.lives++; s.lives > 1 {
+		log = fmt.Sprintf("%s.%d", s.log, s.lives)
+	}
+	argv := append([]string{s.binary, "serve", "--job_port=" + port}, s.flags...)
+	if s.Process, err = start(log, []string{"FRESNEL_PYTHON=" + python, "FRESNEL_DATA_DIR=" + s.data()}, argv...); err != nil {
+		return err
+	}
+	if s.Endpoint, err = s.await("fresnel: job endpoint ", startLimit); err != nil {
+		s.Kill()
+		return fmt.Errorf("%w\n%s", err, s.Output())
+	}
+	return nil
 }
 
 // await returns the rest of the first line that begins with prefix.

@@ -1,0 +1,133 @@
+package crash_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"fresnel/integration/cdn/rig"
+	"fresnel/integration/parts"
+)
+
+// site is what is killed.
+type site struct {
+	t      *testing.T
+	kafka  *parts.Kafka
+	db     *parts.MariaDB
+	server *rig.Server
+	rand   *rand.Rand
+}
+
+func newSite(t *testing.T, seed uint64) *site {
+	t.Helper()
+	s := &site{t: t, rand: rand.New(rand.NewPCG(seed, 11))}
+	var wait sync.WaitGroup
+	wait.Go(func() { s.kafka = parts.StartKafka(t, "log.message.timestamp.after.max.ms=9223372036854775807") })
+	wait.Go(func() { s.db = parts.StartMariaDB(t) })
+	wait.Go(s.startServer)
+	wait.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return s
+}
+
+func (s *site) startServer() {
+	binary, err := rig.Build(s.t.Context(), s.t.TempDir())
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.server, err = rig.StartServer(binary, filepath.Join(s.t.ArtifactDir(), "fresnel.log"))
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.t.Cleanup(func() {
+		s.server.Stop()
+		if s.t.Failed() {
+			s.t.Log(tail(s.server.Output()))
+		}
+	})
+}
+
+// submit runs a Python program.
+func (s *site) submit(name string, args ...string) *rig.Client {
+	s.t.Helper()
+	client, err := s.server.Submit(filepath.Join(s.t.ArtifactDir(), name+".log"), "PROCESS", args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		client.Kill()
+		if s.t.Failed() {
+			s.t.Log(tail(client.Output()))
+		}
+	})
+	return client
+}
+
+// kill kills something and, if need be, starts it again, and tells what.
+func (s *site) kill() string {
+	s.t.Helper()
+	var err error
+	victim := s.victim()
+	switch victim {
+	case "fresnel":
+		s.server.Kill()
+		time.Sleep(time.Duration(s.rand.IntN(300)) * time.Millisecond)
+		err = s.server.Restart()
+	case "a harness":
+		if workers := s.server.Workers(); len(workers) > 0 {
+			_ = syscall.Kill(workers[s.rand.IntN(len(workers))], syscall.SIGKILL) // or it has just ended
+		}
+	case "the broker":
+		s.kafka.Kill()
+		err = s.kafka.Restart()
+	case "the database":
+		s.db.Kill()
+		err = s.db.Restart()
+	}
+	if err != nil {
+		s.t.Fatalf("%s did not start again: %v", victim, err)
+	}
+	return victim
+}
+
+// victim is Fresnel half of the times.
+func (s *site) victim() string {
+	switch s.rand.IntN(6) {
+	case 0:
+		return "a harness"
+	case 1:
+		return "the broker"
+	case 2:
+		return "the database"
+	}
+	return "fresnel"
+}
+
+// setting is a number from the environment.
+func setting(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", name, err))
+	}
+	return n
+}
+
+func tail(s string) string {
+	const most = 8 << 10
+	return s[max(0, len(s)-most):]
+}
