@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"fresnel/fnapi/boot"
+	"fresnel/fnapi/boot/python"
 	"fresnel/internal/beam"
 )
 
@@ -130,27 +130,34 @@ type standIn struct {
 
 func (s *standIn) notice(ctx context.Context) string {
 	text := fmt.Sprintf("No Docker engine answers: local processes stand in for the container image %s.", s.image)
-	python, err := boot.FindPython(ctx, "")
-	if err != nil {
+	want := wanted(s.base, s.image)
+	choice, err := python.Choose(ctx, "", want)
+	switch {
+	case err != nil:
 		return text + " " + err.Error()
+	case choice.Install != "":
+		return fmt.Sprintf("%s They run in Python %s, with %s in a virtual environment.", text, choice.Version, choice.Install)
 	}
-	return fmt.Sprintf("%s They run in %s: Python %s, apache-beam %s%s.", text, python.Path, python.Version, python.Beam,
-		differs(python, s.base, s.image))
+	return fmt.Sprintf("%s They run in %s: Python %s, apache-beam %s%s.", text, choice.Path, choice.Version, choice.Beam, differs(choice, want))
 }
 
-var pythonImage = regexp.MustCompile(`beam_python(\d+\.\d+)_sdk:(\d+\.\d+\.\d+)`)
+// wanted reads the versions in the first name that has some.
+func wanted(names ...string) python.Wanted {
+	for _, name := range names {
+		if w := boot.WantedBy(name); w != (python.Wanted{}) {
+			return w
+		}
+	}
+	return python.Wanted{}
+}
 
 // differs tells what the image has if that is known to be something else.
-func differs(python boot.Interpreter, names ...string) string {
-	for _, name := range names {
-		m := pythonImage.FindStringSubmatch(name)
-		if m == nil {
-			continue
-		}
-		if m[1] == python.Version && m[2] == python.Beam {
-			return ", like the image"
-		}
-		return fmt.Sprintf("; the image has Python %s, apache-beam %s, and the pipeline may not work with others", m[1], m[2])
+func differs(have python.Choice, image python.Wanted) string {
+	switch {
+	case image == python.Wanted{}:
+		return ""
+	case have.Differs:
+		return fmt.Sprintf("; the image has %s, and the pipeline may not work with others", image)
 	}
-	return ""
+	return ", like the image"
 }

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"fresnel/fnapi/boot"
 )
 
 // noArtifacts is the retrieval token that says that there is nothing to fetch.
@@ -36,7 +38,7 @@ func (s *Server) GetProvisionInfo(ctx context.Context, _ *fnpb.GetProvisionInfoR
 		ArtifactEndpoint:   service(w.artifacts()),
 		Dependencies:       w.env.Env.GetDependencies(),
 		RunnerCapabilities: runnerCapabilities,
-		Metadata:           map[string]string{"runner": "fresnel", "job_id": string(w.env.Job)},
+		Metadata:           map[string]string{"runner": "fresnel", "job_id": string(w.env.Job), boot.MetadataSDK: sdkBase(w.env.Env)},
 	}}, nil
 }
 

@@ -8,8 +8,8 @@
 //
 //	provision.go     what the runner says of the worker
 //	artifact.go      the job's files → DIR/staged
-//	interpreter.go   which Python
-//	venv.go          staged requirements and packages → a venv, kept by hash
+//	needs.go         staged requirements and packages → what to install
+//	python/          which Python; venvs, kept by hash
 //	harness.go       the environment variables, the process
 //	service.go       the worker pool
 //
@@ -22,6 +22,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+
+	"fresnel/fnapi/boot/python"
 )
 
 // Config is the command line of a container's entry point. Only ID and
@@ -34,7 +39,7 @@ type Config struct {
 	// Dir is where the job's files go; a directory of its own that is removed
 	// at the end if it is empty.
 	Dir string
-	// Python is the interpreter asked for; empty leaves it to FindPython.
+	// Python is the interpreter asked for; empty leaves it to python.Choose.
 	Python string
 	// Print receives what the harness and the installation print, by lines.
 	Print func(line string)
@@ -59,16 +64,84 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("cannot fetch the job's files from %s: %w", cfg.Artifact, err)
 	}
-	options := info.GetPipelineOptions().AsMap()
-	python, err := FindPython(ctx, asked(cfg.Python, options))
+	env, err := environment(ctx, cfg, info, dependencies(files, staged))
 	if err != nil {
 		return err
 	}
-	python, err = python.with(ctx, dependencies(files, staged), cfg.Print)
+	defer env.Release()
+	return runHarness(ctx, cfg, info, env.Interpreter, dir)
+}
+
+// environment is the Python that the harness runs in.
+func environment(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, needed needs) (python.Environment, error) {
+	want := WantedBy(info.GetMetadata()[MetadataSDK])
+	base, err := python.Choose(ctx, asked(cfg.Python, info.GetPipelineOptions().AsMap()), want)
 	if err != nil {
-		return fmt.Errorf("cannot install the job's dependencies: %w", err)
+		return python.Environment{}, err
 	}
-	return runHarness(ctx, cfg, info, python, dir)
+	release := func() {}
+	if base.Install != "" {
+		cfg.say(fmt.Sprintf("no Python here has what the pipeline was made with (%s): installing it", want))
+		env, err := Standalone(base).Make(ctx, cfg.Print)
+		if err != nil {
+			return env, fmt.Errorf("cannot install %s: %w", base.Install, err)
+		}
+		base.Interpreter, release = env.Interpreter, env.Release
+	}
+	if base.Differs {
+		cfg.say(fmt.Sprintf("the pipeline was made with %s, this worker is Python %s, apache-beam %s: what was pickled there may not load here",
+			want, base.Version, base.Beam))
+	}
+	env, err := needed.install(ctx, base.Interpreter, cfg.Print)
+	if err != nil {
+		release()
+		return env, fmt.Errorf("cannot install the job's dependencies: %w", err)
+	}
+	inner := env.Release
+	env.Release = func() { inner(); release() }
+	return env, nil
+}
+
+// Standalone is the environment of a choice that has to be made first.
+func Standalone(c python.Choice) python.Recipe {
+	return python.Recipe{Base: c.Interpreter, Key: c.Install, Steps: []python.Step{{What: c.Install, Tries: [][]string{{c.Install}}}}}
+}
+
+// MetadataSDK is the entry of the provision info's metadata that names the image
+// that the pipeline's SDK is made for.
+const MetadataSDK = "sdk_base"
+
+var sdkImage = regexp.MustCompile(`beam_python(\d+\.\d+)_sdk:(\d+\.\d+\.\d+)`)
+
+// WantedBy reads the versions in the name of an image of Beam's.
+func WantedBy(image string) python.Wanted {
+	if m := sdkImage.FindStringSubmatch(image); m != nil {
+		return python.Wanted{Python: m[1], Beam: m[2]}
+	}
+	return python.Wanted{}
+}
+
+// asked is the interpreter that the user named: on the command line, in the
+// environment, or in the pipeline options as fresnel_python.
+func asked(flag string, options map[string]any) string {
+	if flag != "" {
+		return flag
+	}
+	if env := os.Getenv("FRESNEL_PYTHON"); env != "" {
+		return env
+	}
+	for _, name := range []string{"beam:option:fresnel_python:v1", "fresnel_python"} {
+		if s, ok := options[name].(string); ok && s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func (c Config) say(line string) {
+	if c.Print != nil {
+		c.Print(line)
+	}
 }
 
 // workDir is the directory to work in and what to do with it at the end.

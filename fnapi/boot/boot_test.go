@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,6 +25,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"fresnel/fnapi/boot/python"
 )
 
 const patience = time.Minute
@@ -217,55 +221,30 @@ func TestWhatCannotBeFetchedIsNamed(t *testing.T) {
 	}
 }
 
-func TestPythonIsFoundOrNamed(t *testing.T) {
+func TestTheInterpreterAskedForIsTheFirstNamed(t *testing.T) {
 	t.Setenv("FRESNEL_PYTHON", "")
-	venv := t.TempDir()
-	t.Setenv("VIRTUAL_ENV", venv)
-	t.Setenv("PATH", "/nowhere")
-	ctx := context.Background()
-	if _, err := FindPython(ctx, ""); err == nil || !strings.Contains(err.Error(), "FRESNEL_PYTHON") {
-		t.Errorf("without any Python: %v", err)
-	}
-	if _, err := FindPython(ctx, "/no/such/python"); err == nil || !strings.Contains(err.Error(), "/no/such/python") {
-		t.Errorf("with an absent Python: %v", err)
-	}
-	t.Setenv("PATH", "/bin:/usr/bin")
-	fake := fakePython(t, "")
-	if err := os.MkdirAll(filepath.Join(venv, "bin"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(fake, filepath.Join(venv, "bin", "python")); err != nil {
-		t.Fatal(err)
-	}
-	if i, err := FindPython(ctx, ""); err != nil || i.Path != filepath.Join(venv, "bin", "python") || i.Beam != "2.77.0" {
-		t.Errorf("the virtual environment's: %+v, %v", i, err)
-	}
-	t.Setenv("FRESNEL_PYTHON", fake)
-	if i, err := FindPython(ctx, asked("", nil)); err != nil || i.Path != fake {
-		t.Errorf("FRESNEL_PYTHON's: %+v, %v", i, err)
-	}
 	if got := asked("flag", map[string]any{"fresnel_python": "option"}); got != "flag" {
 		t.Error(got)
 	}
-	t.Setenv("FRESNEL_PYTHON", "")
 	if got := asked("", map[string]any{"beam:option:fresnel_python:v1": "option"}); got != "option" {
+		t.Error(got)
+	}
+	t.Setenv("FRESNEL_PYTHON", "variable")
+	if got := asked("", map[string]any{"fresnel_python": "option"}); got != "variable" {
 		t.Error(got)
 	}
 }
 
-func TestPythonWithoutBeamSaysSo(t *testing.T) {
+func TestVersionsAreReadFromTheNameOfAnImage(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "python")
-	for script, want := range map[string]string{
-		`echo '{"path": "x", "version": "3.12", "beam": ""}'`: "(Python 3.12) has no apache-beam",
-		`echo hello`:                           "does not answer as a Python",
-		`echo "first\nlast words" >&2; exit 1`: "last words",
+	for image, want := range map[string]python.Wanted{
+		"apache/beam_python3.12_sdk:2.60.0":                 {Python: "3.12", Beam: "2.60.0"},
+		"registry.example/apache/beam_python3.9_sdk:2.61.0": {Python: "3.9", Beam: "2.61.0"},
+		"apache/beam_java17_sdk:2.77.0":                     {},
+		"":                                                  {},
 	} {
-		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := FindPython(context.Background(), path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want one with %q", err, want)
+		if got := WantedBy(image); got != want {
+			t.Errorf("%q: %+v, want %+v", image, got, want)
 		}
 	}
 }
@@ -277,10 +256,14 @@ func TestDependenciesAreSorted(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, extraPackagesFile), []byte(list), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	files := []file{{name: workflowFile}, {name: "one.whl"}, {name: extraPackagesFile}, {name: sdkFile}, {name: requirementsFile}, {name: "more.txt", requirements: true}}
+	files := []file{{name: workflowFile}, {name: "one.whl"}, {name: extraPackagesFile}, {name: sdkFile}, {name: requirementsFile}, {name: "more.txt", requirements: true},
+		{name: "pickled_main_session", sha256: "1"}, {name: "apache_beam-2.60.0-cp311.whl"}}
 	n := dependencies(files, dir)
-	if got := strings.Join(n.packages, " "); got != "dataflow_python_sdk.tar one.whl two.tar.gz workflow.tar.gz" {
+	if got := strings.Join(n.packages, " "); got != "one.whl two.tar.gz workflow.tar.gz" {
 		t.Errorf("packages %s", got)
+	}
+	if got := strings.Join(n.sdk, " "); got != "apache_beam-2.60.0-cp311.whl dataflow_python_sdk.tar" {
+		t.Errorf("Beam %s", got)
 	}
 	if got := strings.Join(n.requirements, " "); got != "requirements.txt more.txt" {
 		t.Errorf("requirements %s", got)
@@ -288,9 +271,42 @@ func TestDependenciesAreSorted(t *testing.T) {
 	if !dependencies([]file{{name: "pickled_main_session"}}, dir).none() {
 		t.Error("a main session is nothing to install")
 	}
+	files[6].sha256 = "2"
+	slices.Reverse(files)
+	if dependencies(files[:], dir).hash != n.hash {
+		t.Error("another main session, or another order, is another hash")
+	}
+	slices.Reverse(files)
 	files[0].sha256 = "other"
 	if dependencies(files, dir).hash == n.hash {
 		t.Error("other content has the same hash")
+	}
+}
+
+func TestAnArchivePackedAgainIsTheSame(t *testing.T) {
+	t.Parallel()
+	pack := func(word string, at int64) string {
+		dir := t.TempDir()
+		f, err := os.Create(filepath.Join(dir, workflowFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		z := gzip.NewWriter(f)
+		z.ModTime = time.Unix(at, 0)
+		a := tar.NewWriter(z)
+		err = a.WriteHeader(&tar.Header{Name: "p/module.py", Size: int64(len(word)), Mode: 0o644, ModTime: time.Unix(at, 0)})
+		_, write := a.Write([]byte(word))
+		if err := errors.Join(err, write, a.Close(), z.Close(), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return dependencies([]file{{name: workflowFile, sha256: fmt.Sprint(at)}}, dir).hash
+	}
+	first := pack("one", 1000)
+	if pack("one", 2000) != first {
+		t.Error("the time of packing counts")
+	}
+	if pack("two", 1000) == first {
+		t.Error("the content does not count")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
 	"fresnel/fnapi/boot/child"
+	"fresnel/fnapi/boot/python"
 )
 
 const (
@@ -34,17 +35,17 @@ const (
 	maxEnviron = 100 << 10
 )
 
-func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, python Interpreter, dir string) error {
+func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
 	env, err := harnessVariables(cfg, info, dir)
 	if err != nil {
 		return err
 	}
 	p, err := child.Start(child.Spec{
-		Path: python.Path, Args: []string{"-c", harnessProgram},
-		Env: append(harnessEnviron(), env...), Line: cfg.Print,
+		Path: interpreter.Path, Args: []string{"-c", harnessProgram},
+		Env: append(python.Environ(), env...), Line: cfg.Print,
 	})
 	if err != nil {
-		return fmt.Errorf("cannot start %s: %w", python.Path, err)
+		return fmt.Errorf("cannot start %s: %w", interpreter.Path, err)
 	}
 	if cfg.Started != nil {
 		cfg.Started()

@@ -15,7 +15,7 @@ import (
 type Service struct {
 	fnpb.UnimplementedBeamFnExternalWorkerPoolServer
 
-	// Python is the interpreter to use; empty leaves it to FindPython.
+	// Python is the interpreter to use; empty leaves it to python.Choose.
 	Python string
 	// Print receives what the worker of that id prints.
 	Print func(worker, line string)
