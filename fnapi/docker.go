@@ -20,8 +20,8 @@ import (
 
 // A DOCKER environment is what a Beam client asks for if it is not told
 // otherwise. Where a Docker engine answers, its workers are containers. Where
-// none does, they are local processes in the Python environment that boot
-// finds, and the user is warned.
+// none does, or the server is told so, they are local processes in a Python
+// environment that boot finds or makes, and the user is warned.
 
 // newDocker chooses between containers and processes.
 func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, error) {
@@ -30,7 +30,7 @@ func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, err
 		return nil, malformed(urnDocker, err)
 	}
 	image := p.GetContainerImage()
-	if s.docker.answers(ctx) {
+	if !s.cfg.Processes && s.docker.answers(ctx) {
 		return &container{image: image}, nil
 	}
 	base := sdkBase(env.Env)
@@ -41,7 +41,7 @@ func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, err
 	}
 	return &standIn{
 		process: process{where: "stand-in for container image " + image, argv: []string{s.cfg.Executable, "boot"}},
-		image:   image, base: base,
+		image:   image, base: base, chosen: s.cfg.Processes,
 	}, nil
 }
 
@@ -126,10 +126,14 @@ func (h containerHandle) stop() {
 type standIn struct {
 	process
 	image, base string
+	chosen      bool // by the server's user
 }
 
 func (s *standIn) notice(ctx context.Context) string {
 	text := fmt.Sprintf("No Docker engine answers: local processes stand in for the container image %s.", s.image)
+	if s.chosen {
+		text = fmt.Sprintf("As the server was told, local processes stand in for the container image %s.", s.image)
+	}
 	want := wanted(s.base, s.image)
 	choice, err := python.Choose(ctx, "", want)
 	switch {

@@ -81,6 +81,16 @@ func TestProcessesStandInForContainers(t *testing.T) {
 	finishWell(t, r.up().Start(bundle(pythonStage(t, "Twice"), &out, kv("a", "1"))))
 }
 
+func TestAServerCanBeToldToRunProcesses(t *testing.T) {
+	exe := python(t)
+	fakeDocker(t, 0)
+	t.Setenv("FRESNEL_PYTHON", exe)
+	r := newRig(t, fnapi.Config{Executable: os.Args[0], Processes: true})
+	r.pool(fnapi.Environment{Env: image("my/image", pythonBase), Parallelism: 1})
+	r.awaitLog("As the server was told, local processes stand in for the container image my/image.")
+	r.up()
+}
+
 func TestOnlyPythonStandsIn(t *testing.T) {
 	fakeDocker(t, 1)
 	r := newRig(t, fnapi.Config{})

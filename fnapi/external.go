@@ -3,6 +3,7 @@ package fnapi
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -14,11 +15,13 @@ import (
 	"fresnel/internal/beam"
 )
 
-// external asks a worker pool service for workers. LOOPBACK is one of them:
-// the client that submitted the job serves it.
+// external asks worker pool services for workers. LOOPBACK is one of them: the
+// client that submitted the job serves it. The payload's endpoint may be several
+// addresses, with commas between them: the places of the pool are dealt to them,
+// and the place of a service that is away is filled when it answers.
 type external struct {
-	address string
-	params  map[string]string
+	addresses []string
+	params    map[string]string
 }
 
 func newExternal(payload []byte) (*external, error) {
@@ -26,16 +29,23 @@ func newExternal(payload []byte) (*external, error) {
 	if err := proto.Unmarshal(payload, p); err != nil {
 		return nil, malformed(urnExternal, err)
 	}
-	if p.GetEndpoint().GetUrl() == "" {
+	e := &external{params: p.GetParams()}
+	for address := range strings.SplitSeq(p.GetEndpoint().GetUrl(), ",") {
+		if address = strings.TrimSpace(address); address != "" {
+			e.addresses = append(e.addresses, address)
+		}
+	}
+	if len(e.addresses) == 0 {
 		return nil, malformed(urnExternal, fmt.Errorf("it has no endpoint"))
 	}
-	return &external{address: p.GetEndpoint().GetUrl(), params: p.GetParams()}, nil
+	return e, nil
 }
 
 func (*external) endpoint(local string) string { return local }
 
-// One worker: in LOOPBACK a second one would share the client's interpreter.
-func (*external) parallelism() int { return 1 }
+// One worker for each address: in LOOPBACK a second one would share the client's
+// interpreter.
+func (e *external) parallelism() int { return len(e.addresses) }
 
 // The service belongs to somebody else, and often ends with the job.
 func (*external) keep() bool { return false }
@@ -46,9 +56,10 @@ func (*external) notice(context.Context) string { return "" }
 const startPatience = 70 * time.Second
 
 func (e *external) launch(ctx context.Context, w *worker) (handle, error) {
-	conn, err := grpc.NewClient(e.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	address := e.addresses[w.place%len(e.addresses)]
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return nil, e.unreachable(err)
+		return nil, unreachable(address, err)
 	}
 	client := fnpb.NewBeamFnExternalWorkerPoolClient(conn)
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
@@ -63,14 +74,14 @@ func (e *external) launch(ctx context.Context, w *worker) (handle, error) {
 	}
 	_ = conn.Close() // what matters is why there is no worker
 	if err != nil {
-		return nil, e.unreachable(err)
+		return nil, unreachable(address, err)
 	}
-	return nil, &beam.Error{Code: beam.Unavailable, Where: "worker pool " + e.address,
+	return nil, &beam.Error{Code: beam.Unavailable, Where: "worker pool " + address,
 		What: "it could not start a worker: " + resp.GetError()}
 }
 
-func (e *external) unreachable(err error) error {
-	return &beam.Error{Code: beam.Unavailable, Where: "worker pool " + e.address, What: "it does not answer", Cause: err,
+func unreachable(address string, err error) error {
+	return &beam.Error{Code: beam.Unavailable, Where: "worker pool " + address, What: "it does not answer", Cause: err,
 		Cure: "start the pool, or check the address in --environment_config; with LOOPBACK, keep the submitting program running"}
 }
 

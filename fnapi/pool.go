@@ -83,8 +83,8 @@ func (p *pool) start() {
 	if n <= 0 {
 		n = p.launcher.parallelism()
 	}
-	for range n {
-		p.places.Go(p.keep)
+	for place := range n {
+		p.places.Go(func() { p.keep(place) })
 	}
 	p.places.Go(func() {
 		if text := p.launcher.notice(p.ctx); text != "" {
@@ -119,10 +119,10 @@ func (p *pool) uses(descriptor string) {
 }
 
 // keep keeps one place filled.
-func (p *pool) keep() {
+func (p *pool) keep(place int) {
 	var pause backoff
 	for p.ctx.Err() == nil {
-		h, err := p.hire()
+		h, err := p.hire(place)
 		switch {
 		case err == nil:
 			if p.employ(h) > steady {
@@ -152,12 +152,13 @@ func (b *backoff) wait(ctx context.Context) {
 }
 
 // hire takes a warm worker, or starts one and waits until it is connected.
-func (p *pool) hire() (*hired, error) {
+func (p *pool) hire(place int) (*hired, error) {
 	if h := p.server.warm.take(p.hash); h != nil {
 		h.lease(p)
 		return h, nil
 	}
 	w := newWorker(p.server, p.env, p.launcher.endpoint(p.server.endpoint))
+	w.place = place
 	w.lease(p)
 	p.server.enlist(w)
 	handle, err := p.launcher.launch(p.ctx, w)

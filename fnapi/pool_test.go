@@ -136,6 +136,27 @@ func TestAddressThatAnswersLaterIsWaitedFor(t *testing.T) {
 	r.up()
 }
 
+func TestServicesOfOneEnvironmentJoinAndLeave(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	first, second := fnapitest.StartPool(t, fnapitest.Echo), fnapitest.StartPool(t, fnapitest.Echo)
+	second.Refuse("not yet")
+	r.pool(fnapi.Environment{Env: external(first.Address + ", " + second.Address)})
+	r.up()
+	second.Refuse("") // it joins
+	r.up()
+	if got := len(first.Requests()); got != 1 {
+		t.Errorf("the first service was asked for %d workers", got)
+	}
+	second.Stop() // it leaves
+	await(t, r.losses, "loss")
+	select {
+	case err := <-r.failed:
+		t.Errorf("the pool failed: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+}
+
 func TestServiceThatCannotStartWorkersSaysWhy(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{StartPatience: 200 * time.Millisecond})

@@ -38,6 +38,9 @@ type Config struct {
 	// Executable is the fresnel binary, which "boot" is a subcommand of; the
 	// running one if empty.
 	Executable string
+	// Processes has DOCKER environments run in local processes, also where a Docker
+	// engine answers.
+	Processes bool
 	// StartPatience is how long a pool tries to start a first worker before it
 	// fails; 30 s if zero.
 	StartPatience time.Duration

@@ -27,6 +27,7 @@ type worker struct {
 	env      *Environment
 	endpoint string // at which it reaches the server
 	named    bool   // it can have more than one data stream
+	place    int    // in the pool that it was started for
 
 	connected chan struct{} // closed when the control stream is open
 	gone      chan struct{} // closed when the worker is lost or stopped
