@@ -26,10 +26,10 @@ const (
 func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *translate.Plan, rep jobservice.Reporter) (*job, error) {
 	j := &job{runner: r, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options),
 		store: store.NewMemory(), gates: newGates(), coders: newCoders(plan), clock: newWallClock(),
-		reports: make(chan report, 256), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
+		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
 	j.metrics = newMetrics()
-	rep.Metrics(j.metrics.read)
+	rep.Metrics(j.readMetrics)
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.life, j.die = context.WithCancel(context.WithoutCancel(ctx))
 	built := false

@@ -54,6 +54,8 @@ type job struct {
 	stages           []*stage
 	pools            []*pool
 	reports          chan report
+	// asked takes questions for how far the job is.
+	asked chan chan<- engine.Snapshot
 	// inFlight has the stage of each bundle that was started and is neither
 	// committed nor given up, effects those that are done.
 	inFlight map[engine.BundleID]*stage
@@ -159,6 +161,9 @@ func (j *job) loop(drain <-chan struct{}) error {
 		select {
 		case r := <-j.reports:
 			ready = j.take(r)
+		case answer := <-j.asked:
+			answer <- j.engine.Snapshot()
+			ready = j.step(engine.Event{})
 		case <-wake.C:
 			ready = j.step(engine.Event{})
 		case <-drain:
