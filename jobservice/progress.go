@@ -40,3 +40,15 @@ func (p StageProgress) Info() *pipepb.MonitoringInfo {
 	payload, _ := json.Marshal(p) // it has no values that cannot be encoded
 	return &pipepb.MonitoringInfo{Urn: ProgressURN, Type: progressType, Labels: map[string]string{"PTRANSFORM": p.Name}, Payload: payload}
 }
+
+// Share is the part of what the stage has got so far that it has done.
+func (p StageProgress) Share() float64 {
+	total := p.Elements + p.Pending
+	switch {
+	case p.Done:
+		return 1
+	case total == 0:
+		return 0
+	}
+	return min(0.95, float64(p.Elements)/float64(total)) // more may come
+}

@@ -56,6 +56,8 @@ type job struct {
 	reports          chan report
 	// asked takes questions for how far the job is.
 	asked chan chan<- engine.Snapshot
+	// last is how far the job had come when its loop ended.
+	last atomic.Pointer[engine.Snapshot]
 	// inFlight has the stage of each bundle that was started and is neither
 	// committed nor given up, effects those that are done.
 	inFlight map[engine.BundleID]*stage
@@ -126,6 +128,8 @@ func (j *job) run(drain <-chan struct{}) error {
 	err := j.startPools()
 	if err == nil {
 		err = j.loop(drain)
+		last := j.engine.Snapshot()
+		j.last.Store(&last)
 	}
 	if err != nil && j.ctx.Err() != nil {
 		return j.ctx.Err()

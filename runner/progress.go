@@ -21,24 +21,31 @@ func (j *job) readMetrics() (attempted, committed []*pipepb.MonitoringInfo) {
 	return append(attempted[:len(attempted):len(attempted)], j.progress()...), committed
 }
 
-// progress asks the loop, which owns the engine. Of a job that has ended, or
-// whose loop is busy, nothing is known.
+// progress asks the loop, which owns the engine. Of a job whose loop is busy
+// nothing is known.
 func (j *job) progress() []*pipepb.MonitoringInfo {
+	s := j.last.Load()
+	if s == nil {
+		s = j.askLoop()
+	}
+	if s == nil {
+		return nil
+	}
+	infos := make([]*pipepb.MonitoringInfo, len(s.Stages))
+	for i, st := range s.Stages {
+		infos[i] = stageProgress(st).Info()
+	}
+	return infos
+}
+
+func (j *job) askLoop() *engine.Snapshot {
 	ctx, cancel := context.WithTimeout(j.ctx, progressPatience)
 	defer cancel()
 	answer := make(chan engine.Snapshot, 1)
 	select {
 	case j.asked <- answer:
-	case <-ctx.Done():
-		return nil
-	}
-	select {
-	case s := <-answer:
-		infos := make([]*pipepb.MonitoringInfo, len(s.Stages))
-		for i, st := range s.Stages {
-			infos[i] = stageProgress(st).Info()
-		}
-		return infos
+		s := <-answer // the loop answers at once
+		return &s
 	case <-ctx.Done():
 		return nil
 	}

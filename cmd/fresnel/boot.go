@@ -22,7 +22,7 @@ func bootHarness(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.Control, "control_endpoint", "", "where the runner controls workers")
 	fs.StringVar(&cfg.Dir, "semi_persist_dir", "", "where the job's files go (default: a temporary directory)")
 	fs.StringVar(&cfg.Python, "python", "", "the Python to use (default: FRESNEL_PYTHON, the active virtual environment's, python3)")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	err := boot.Run(ctx, cfg)

@@ -33,7 +33,7 @@ func (c *demoConfig) parse(args []string) error {
 	fs.DurationVar(&c.timeout, "timeout", 3*time.Minute, "how long --once waits for the table")
 	fs.StringVar(&c.embedded, "embedded", "", "the program that stands in for Kafka and MySQL (default: embedded, beside fresnel)")
 	fs.StringVar(&c.python, "python", "", "the Python to run the pipeline with (default: "+defaultPython+")")
-	return fs.Parse(args)
+	return parse(fs, args)
 }
 
 // demo runs the CDN example (examples/cdn) on embedded parts and shows its table
@@ -102,7 +102,12 @@ func (d *demonstration) submit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	program := &client{python: findPython(d.python), environment: "loopback", stdout: &d.printed, stderr: &d.printed,
+	env, err := program{dir: "."}.findPython(ctx, d.python, func(line string) { fmt.Fprintln(os.Stderr, line) })
+	if err != nil {
+		return err
+	}
+	d.closeLater(env.Release)
+	program := &client{python: env.Path, environment: "loopback", stdout: &d.printed, stderr: &d.printed,
 		args: append([]string{pipeline, "--bootstrap_servers=" + d.parts.Kafka}, d.table.Options()...)}
 	if d.server, err = startServerFor(serveConfig{host: "localhost", logLevel: "error"}, program); err != nil {
 		return err

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"fresnel/jobservice/jobclient"
 )
 
 // command is a subcommand.
@@ -27,6 +29,8 @@ func commands() []command {
 	return []command{
 		{"serve", "serve the job endpoint (default)", serve},
 		{"run", "run a pipeline: fresnel run pipeline.py [its options]", runPipeline},
+		{"jobs", "look after the jobs of a server: list, show, logs, metrics, wait, drain, cancel", manageJobs},
+		{"doctor", "check this machine, and say how to mend what is missing", doctor},
 		{"demo", "run the CDN example on embedded parts and show its table", demo},
 		{"boot", "start an SDK harness (the entry point of PROCESS environments)", bootHarness},
 		{"worker-pool", "serve SDK harnesses to runners on this or other machines", workerPool},
@@ -38,17 +42,55 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	passProxies()
-	err := dispatch(ctx, os.Args[1:])
-	var code exitCode
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.As(err, &code):
-		os.Exit(int(code))
-	default:
-		fmt.Fprintln(os.Stderr, "fresnel:", err)
-		os.Exit(1)
-	}
+	os.Exit(exitStatus(dispatch(ctx, os.Args[1:])))
 }
+
+// The exit statuses. A program that `fresnel run` ran gives its own.
+const (
+	exitOK     = 0 // also: the job was drained on request
+	exitFailed = 1 // the job, or what was asked for, failed
+	exitUsage  = 2 // the command line or the configuration cannot be understood
+	exitNoEnv  = 3 // no Python, or its packages cannot be installed
+	exitAway   = 4 // no server answers
+	exitNoJob  = 5 // the server has no such job
+	// exitCancelled is that of programs that Ctrl-C ends.
+	exitCancelled = 130
+)
+
+// exitStatus tells the user of an error, and gives its status.
+func exitStatus(err error) int {
+	var code exitCode
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(os.Stderr, "fresnel:", text)
+	}
+	switch {
+	case isA[usageError](err):
+		return exitUsage
+	case isA[environmentError](err):
+		return exitNoEnv
+	case errors.Is(err, jobclient.ErrAway):
+		return exitAway
+	case errors.Is(err, jobclient.ErrNoJob):
+		return exitNoJob
+	}
+	return exitFailed
+}
+
+func isA[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// environmentError is the lack of a Python environment.
+type environmentError struct{ error }
+
+func (e environmentError) Unwrap() error { return e.error }
 
 // exitCode is the exit status of a program that fresnel ran for the user.
 type exitCode int
@@ -68,7 +110,7 @@ func dispatch(ctx context.Context, args []string) error {
 	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
 		return nil
 	}
-	return fmt.Errorf("no subcommand %q", args[0])
+	return usageError{fmt.Errorf("no subcommand %q", args[0])}
 }
 
 func usage() {
@@ -76,7 +118,8 @@ func usage() {
 	for _, c := range commands() {
 		fmt.Fprintf(os.Stderr, "  %-12s %s\n", c.name, c.summary)
 	}
-	fmt.Fprintln(os.Stderr, "\"fresnel SUBCOMMAND -h\" lists the flags of a subcommand.")
+	fmt.Fprintln(os.Stderr, "\"fresnel SUBCOMMAND -h\" lists the flags of a subcommand. A variable FRESNEL_NAME, or a line \"name = value\" in the configuration\n"+
+		"file, sets a flag too: see the README.")
 }
 
 // releaseVersion is set by the linker in releases.

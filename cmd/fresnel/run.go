@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,31 +18,79 @@ import (
 	"time"
 )
 
-// runPipeline runs a pipeline's own program against an embedded server, with
-// all that its client needs to find it.
-func runPipeline(ctx context.Context, args []string) error {
-	c := serveConfig{}
+// runConfig is what the flags of run set.
+type runConfig struct {
+	serveConfig
+	server      string
+	python      string
+	environment string
+	progress    string
+	json        bool
+	detach      bool
+}
+
+const runUsage = `usage: fresnel run [flags] pipeline.py|pipeline.yaml|-m MODULE [its own options]
+
+`
+
+func (c *runConfig) parse(args []string) (program, error) {
 	fs := flag.NewFlagSet("fresnel run", flag.ContinueOnError)
 	c.flags(fs)
 	_ = fs.Set("log_level", "warn") // what the client sees already is enough
-	endpoint := fs.String("server", "", "job endpoint of a running server (default: start one for this run)")
-	python := fs.String("python", "", "the Python to run with (default: "+defaultPython+")")
-	environment := fs.String("environment", "loopback", "where user code runs: loopback (in the pipeline's own process), process, docker")
-	if err := fs.Parse(args); err != nil {
+	fs.StringVar(&c.server, "server", "", "job endpoint of a running server (default: start one for this run)")
+	fs.StringVar(&c.python, "python", "", "the Python to run with (default: "+defaultPython+")")
+	fs.StringVar(&c.environment, "environment", "loopback", "where user code runs: loopback (in the pipeline's own process), process, docker")
+	fs.StringVar(&c.progress, "progress", "auto", "how progress is shown: auto (live on a terminal, else lines), plain (lines), none")
+	fs.BoolVar(&c.json, "json", false, "tell progress in JSON, a value a line, on stdout; what the program prints goes to stderr")
+	fs.BoolVar(&c.detach, "detach", false, "leave once the job runs; it needs --server, and an environment other than loopback")
+	fs.Usage = func() {
+		fmt.Fprint(fs.Output(), runUsage)
+		fs.PrintDefaults()
+	}
+	flags, words := splitProgram(fs, args)
+	if err := parse(fs, flags); err != nil {
+		return program{}, err
+	}
+	return c.check(newProgram(words))
+}
+
+func (c *runConfig) check(p program, err error) (program, error) {
+	switch {
+	case err != nil:
+	case !slices.Contains([]string{"auto", "plain", "none"}, c.progress):
+		err = usageError{fmt.Errorf("run: --progress=%s is none of auto, plain, none", c.progress)}
+	case c.detach && c.server == "":
+		err = usageError{errors.New("run: --detach needs a server that goes on: start one with `fresnel`, and name it with --server=" + defaultServer)}
+	case c.detach && strings.EqualFold(c.environment, "loopback"):
+		c.environment = "process" // a loopback harness ends with the program
+	}
+	return p, err
+}
+
+// runPipeline runs a pipeline's own program against an embedded server, or one
+// that runs, with all that its client needs to find it.
+func runPipeline(_ context.Context, args []string) error {
+	var c runConfig
+	p, err := c.parse(args)
+	if err != nil {
 		return err
 	}
-	if fs.NArg() == 0 {
-		return errors.New("run: name the pipeline's .py file, or -m MODULE after --")
+	w := newWatch(c) // it takes signals from here on
+	defer w.close()
+	env, err := p.findPython(w.ctx, c.python, w.say)
+	if err != nil {
+		return err
 	}
-	p := &client{python: findPython(*python), endpoint: *endpoint, environment: *environment, args: fs.Args(), stdout: os.Stdout, stderr: os.Stderr}
-	if p.endpoint == "" {
-		s, err := startServerFor(c, p)
+	defer env.Release()
+	cl := &client{python: env.Path, endpoint: c.server, environment: c.environment, name: p.name(), args: p.args, stdout: w.stdout, stderr: w.stderr}
+	if cl.endpoint == "" {
+		s, err := startServerFor(c.serveConfig, cl)
 		if err != nil {
 			return err
 		}
 		defer s.close()
 	}
-	return p.run(ctx)
+	return w.run(cl)
 }
 
 // startServerFor starts a server of the client's own on a free port. Harnesses
@@ -64,9 +113,11 @@ type client struct {
 	python      string
 	endpoint    string // of the server
 	environment string // where user code runs
+	name        string // of its jobs
 	args        []string
 	stdout      io.Writer
 	stderr      io.Writer
+	hook        string // the directory of the hook, once it is installed
 }
 
 // interruptGrace is what the program gets to end by itself.
@@ -74,25 +125,26 @@ const interruptGrace = 10 * time.Second
 
 // run runs the program to its end; an exit status other than 0 is an exitCode.
 func (p *client) run(ctx context.Context) error {
-	hook, err := installHook()
-	if err != nil {
+	if err := p.installHook(); err != nil {
 		return err
 	}
-	defer os.RemoveAll(hook)
+	defer os.RemoveAll(p.hook)
 	cmd := exec.CommandContext(ctx, p.python, append(slices.Clone(p.args), p.options()...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, p.stdout, p.stderr
-	cmd.Env = append(os.Environ(), p.environ(hook)...)
+	cmd.Env = append(os.Environ(), p.environ()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = interruptGrace
-	err = cmd.Run()
+	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return nil
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return exitCode(exit.ExitCode())
+	case errors.As(err, &exit):
+		return fmt.Errorf("the pipeline's program ended by %w", err)
 	}
-	return fmt.Errorf("cannot run %s: %w (choose an interpreter with --python)", p.python, err)
+	return environmentError{fmt.Errorf("cannot run %s: %w (choose an interpreter with --python)", p.python, err)}
 }
 
 // options are the pipeline options that lead a client here, but for those that
@@ -103,25 +155,61 @@ func (p *client) options() []string {
 		{"--job_endpoint", p.endpoint},
 		{"--environment_type", strings.ToUpper(p.environment)},
 	}
+	if p.name != "" {
+		wanted = append(wanted, [2]string{"--job_name", p.name})
+	}
 	if strings.EqualFold(p.environment, "process") {
-		wanted = append(wanted, [2]string{"--environment_config", `{"command": "fresnel boot"}`})
+		wanted = append(wanted, [2]string{"--environment_config", p.process()})
+		if p.given("--requirements_file") {
+			// The worker installs them itself, once: without the cache nothing is
+			// downloaded or staged for each submission.
+			wanted = append(wanted, [2]string{"--requirements_cache", "skip"})
+		}
 	}
 	var add []string
 	for _, o := range wanted {
-		if !slices.ContainsFunc(p.args, func(a string) bool { return a == o[0] || strings.HasPrefix(a, o[0]+"=") }) {
+		if !p.given(o[0]) {
 			add = append(add, o[0]+"="+o[1])
 		}
 	}
-	return add
+	// Listing what is installed takes a second, for logs of Dataflow's.
+	return append(add, "--experiments=disable_logging_submission_environment")
+}
+
+// process is the configuration of a PROCESS environment. A server on this
+// machine runs workers in the program's own Python.
+func (p *client) process() string {
+	config := map[string]any{"command": "fresnel boot"}
+	host, _, _ := net.SplitHostPort(p.endpoint)
+	if python, err := exec.LookPath(p.python); err == nil && slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, host) {
+		config["env"] = map[string]string{"FRESNEL_PYTHON": absolute(python)}
+	}
+	b, _ := json.Marshal(config) // strings always encode
+	return string(b)
+}
+
+func absolute(path string) string {
+	if all, err := filepath.Abs(path); err == nil {
+		return all
+	}
+	return path
+}
+
+func (p *client) given(option string) bool {
+	return slices.ContainsFunc(p.args, func(a string) bool { return a == option || strings.HasPrefix(a, option+"=") })
 }
 
 // environ leads the client's external transforms here.
-func (p *client) environ(hook string) []string {
-	return []string{
+func (p *client) environ() []string {
+	env := []string{
 		"BEAM_SERVICE_OVERRIDES=" + overrides(p.endpoint),
 		"FRESNEL_ENDPOINT=" + p.endpoint,
-		"PYTHONPATH=" + joined(string(os.PathListSeparator), hook, os.Getenv("PYTHONPATH")),
+		"PYTHONPATH=" + joined(string(os.PathListSeparator), p.hook, os.Getenv("PYTHONPATH")),
 	}
+	if os.Getenv("PYTHONUNBUFFERED") == "" {
+		env = append(env, "PYTHONUNBUFFERED=1") // what it prints is seen when it happens
+	}
+	return env
 }
 
 // overriddenTargets are the Java expansion services that the job endpoint stands
@@ -147,31 +235,13 @@ func overrides(endpoint string) string {
 //go:embed pyhook/sitecustomize.py
 var hook []byte
 
-// installHook puts the hook into a new directory.
-func installHook() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "fresnel-run-"); err != nil {
-		return "", err
+// installHook puts the hook into a new directory, if that is not done.
+func (p *client) installHook() (err error) {
+	if p.hook != "" {
+		return nil
 	}
-	return dir, os.WriteFile(filepath.Join(dir, "sitecustomize.py"), hook, 0o644)
-}
-
-const defaultPython = "FRESNEL_PYTHON, the active virtual environment's, that of .venv here, python3"
-
-// findPython chooses the interpreter: the one asked for, or else the default.
-func findPython(asked string) string {
-	for _, python := range []string{asked, os.Getenv("FRESNEL_PYTHON"), pythonOf(os.Getenv("VIRTUAL_ENV")), pythonOf(".venv")} {
-		if python != "" {
-			return python
-		}
+	if p.hook, err = os.MkdirTemp("", "fresnel-run-"); err != nil {
+		return err
 	}
-	return "python3"
-}
-
-// pythonOf returns the interpreter of a virtual environment, if it has one.
-func pythonOf(venv string) string {
-	python, err := filepath.Abs(filepath.Join(venv, "bin", "python"))
-	if _, missing := os.Stat(python); venv == "" || err != nil || missing != nil {
-		return ""
-	}
-	return python
+	return os.WriteFile(filepath.Join(p.hook, "sitecustomize.py"), hook, 0o644)
 }

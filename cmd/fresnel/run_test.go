@@ -1,11 +1,13 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
+	"flag"
 	"slices"
+	"strings"
 	"testing"
 )
+
+const skipExperiment = "--experiments=disable_logging_submission_environment"
 
 func TestRunAddsOnlyOptionsThatTheUserDidNotGive(t *testing.T) {
 	t.Parallel()
@@ -16,40 +18,82 @@ func TestRunAddsOnlyOptionsThatTheUserDidNotGive(t *testing.T) {
 		{"loopback", []string{"p.py", "--x=1"}, []string{"--runner=PortableRunner", "--job_endpoint=h:1", "--environment_type=LOOPBACK"}},
 		{"loopback", []string{"p.py", "--runner", "FlinkRunner", "--environment_type=EXTERNAL"}, []string{"--job_endpoint=h:1"}},
 		{"process", []string{"p.py"}, []string{"--runner=PortableRunner", "--job_endpoint=h:1", "--environment_type=PROCESS",
-			`--environment_config={"command": "fresnel boot"}`}},
+			`--environment_config={"command":"fresnel boot"}`}},
+		{"process", []string{"p.py", "--runner=x", "--job_endpoint=x", "--environment_type=x", "--environment_config=x", "--requirements_file=r"},
+			[]string{"--requirements_cache=skip"}},
 	} {
 		p := &client{endpoint: "h:1", environment: c.environment, args: c.args}
-		if got := p.options(); !slices.Equal(got, c.want) {
-			t.Errorf("%q: got %q, want %q", c.args, got, c.want)
+		if got, want := p.options(), append(c.want, skipExperiment); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", c.args, got, want)
 		}
 	}
 }
 
-func TestPythonOfTheActiveEnvironmentComesBeforeThatOfTheDirectory(t *testing.T) {
-	here, active := t.TempDir(), t.TempDir()
-	t.Chdir(here)
-	for _, venv := range []string{filepath.Join(here, ".venv"), active} {
-		if err := os.MkdirAll(filepath.Join(venv, "bin"), 0o755); err != nil {
-			t.Fatal(err)
+func TestTheProgramBeginsWhereTheFlagsEnd(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"p.py --json":                           " | p.py --json",
+		"--json p.py x":                         "--json | p.py x",
+		"--python py p.py":                      "--python py | p.py",
+		"--python=py --detach p.py --python=z":  "--python=py --detach | p.py --python=z",
+		"--environment process -m mod --input=": "--environment process | -m mod --input=",
+		"-- -m mod":                             " | -m mod",
+		"--json":                                "--json | ",
+	} {
+		fs := flag.NewFlagSet("", flag.ContinueOnError)
+		fs.String("python", "", "")
+		fs.String("environment", "", "")
+		fs.Bool("json", false, "")
+		fs.Bool("detach", false, "")
+		flags, words := splitProgram(fs, strings.Fields(line))
+		if got := strings.Join(flags, " ") + " | " + strings.Join(words, " "); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
 		}
-		if err := os.WriteFile(filepath.Join(venv, "bin", "python"), nil, 0o755); err != nil {
-			t.Fatal(err)
+	}
+}
+
+func TestAProgramIsAFileAModuleOrAPipelineInYAML(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]program{
+		"dir/p.py --x":     {args: []string{"dir/p.py", "--x"}, dir: "dir"},
+		"-m mod --x":       {args: []string{"-m", "mod", "--x"}, dir: "."},
+		"dir/p.yaml --x=y": {args: []string{"-m", "apache_beam.yaml.main", "--pipeline_spec_file=dir/p.yaml", "--x=y"}, dir: "dir", extra: "yaml"},
+	} {
+		got, err := newProgram(strings.Fields(line))
+		if err != nil || !slices.Equal(got.args, want.args) || got.dir != want.dir || got.extra != want.extra {
+			t.Errorf("%q: %+v, %v", line, got, err)
+		}
+		if name := got.name(); name != "p" && name != "mod" {
+			t.Errorf("%q: named %s", line, name)
 		}
 	}
-	t.Setenv("FRESNEL_PYTHON", "")
-	t.Setenv("VIRTUAL_ENV", active)
-	if got, want := findPython(""), filepath.Join(active, "bin", "python"); got != want {
-		t.Errorf("active: got %s, want %s", got, want)
+	for _, line := range []string{"", "-m"} {
+		if _, err := newProgram(strings.Fields(line)); !isA[usageError](err) {
+			t.Errorf("%q: error %v", line, err)
+		}
 	}
-	t.Setenv("VIRTUAL_ENV", "")
-	if got, want := findPython(""), filepath.Join(here, ".venv", "bin", "python"); got != want {
-		t.Errorf("here: got %s, want %s", got, want)
+}
+
+func TestWorkersOfAServerHereRunThePythonOfTheProgram(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]string{
+		"localhost:1": `{"command":"fresnel boot","env":{"FRESNEL_PYTHON":"/bin/sh"}}`,
+		"far.away:1":  `{"command":"fresnel boot"}`,
+	} {
+		p := &client{endpoint: endpoint, python: "/bin/sh"}
+		if got := p.process(); got != want {
+			t.Errorf("%s: %s", endpoint, got)
+		}
 	}
-	if got := findPython("python9"); got != "python9" {
-		t.Errorf("asked: got %s", got)
+}
+
+func TestDetachedRunsNeedAServerAndWorkersThatStay(t *testing.T) {
+	var c runConfig
+	if _, err := c.parse([]string{"--detach", "p.py"}); !isA[usageError](err) || !strings.Contains(err.Error(), "--server") {
+		t.Errorf("without a server: %v", err)
 	}
-	t.Chdir(active)
-	if got := findPython(""); got != "python3" {
-		t.Errorf("none: got %s", got)
+	c = runConfig{}
+	if _, err := c.parse([]string{"--detach", "--server=h:1", "p.py"}); err != nil || c.environment != "process" {
+		t.Errorf("environment %s, %v", c.environment, err)
 	}
 }

@@ -35,6 +35,8 @@ type serveConfig struct {
 	logKind    string
 	serveHTTP  bool
 	pprof      string
+	// environment is where pipelines run that ask for containers.
+	environment string
 }
 
 func (c *serveConfig) flags(fs *flag.FlagSet) {
@@ -55,7 +57,8 @@ func serve(ctx context.Context, args []string) error {
 	var c serveConfig
 	fs := flag.NewFlagSet("fresnel serve", flag.ContinueOnError)
 	c.flags(fs)
-	if err := fs.Parse(args); err != nil {
+	fs.StringVar(&c.environment, "environment", "docker", "where pipelines that ask for DOCKER run: docker (local processes where Docker does not answer), process")
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	c.durability = cmp.Or(c.durability, os.Getenv("FRESNEL_DURABILITY"))
@@ -132,7 +135,8 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 	if s.temp, err = os.MkdirTemp("", "fresnel-"); err != nil {
 		return err
 	}
-	if s.harnesses, err = fnapi.NewServer(fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log}); err != nil {
+	if s.harnesses, err = fnapi.NewServer(fnapi.Config{
+		Listen: net.JoinHostPort(literal(c.host), "0"), Log: log, Processes: strings.EqualFold(c.environment, "process")}); err != nil {
 		return err
 	}
 	kafka, mysql := kafka.New(log), mysql.New(log)

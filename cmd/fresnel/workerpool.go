@@ -15,7 +15,7 @@ func workerPool(ctx context.Context, args []string) error {
 	host := fs.String("host", "localhost", "the address to listen on; 0.0.0.0 serves other machines")
 	port := fs.Int("port", 50000, "the port to listen on")
 	python := fs.String("python", "", "the Python to use (default: FRESNEL_PYTHON, the active virtual environment's, python3)")
-	if err := fs.Parse(args); err != nil {
+	if err := parse(fs, args); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(*host, fmt.Sprint(*port)))

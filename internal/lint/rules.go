@@ -88,6 +88,10 @@ var rules = []rule{
 		imports: []string{"internal", "connectors"},
 	},
 	{
+		pkg:     "jobservice/jobclient", // what looks after jobs from outside
+		imports: []string{"internal", "jobservice"},
+	},
+	{
 		pkg:     "connectors",
 		imports: []string{"internal", "connectors"},
 	},
@@ -109,7 +113,8 @@ var rules = []rule{
 var topLevel = []string{
 	"cmd", "runner", "fnapi", "translate", "jobservice", "connectors", "dashboard", "integration", "internal",
 	"examples", "docs",
-	"bin", // what `make build` makes
+	"python", // the Python package that carries the program
+	"bin",    // what `make build` makes
 }
 
 // nameless are package names that say nothing of what is inside.

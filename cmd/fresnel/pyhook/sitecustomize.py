@@ -1,4 +1,6 @@
-"""Leads Beam's external transforms to Fresnel. `fresnel run` puts this file's directory first on PYTHONPATH.
+"""Leads a Beam program to Fresnel. `fresnel run` puts this file's directory first on PYTHONPATH.
+
+First, external transforms:
 
 Beam has a redirection of its own, BEAM_SERVICE_OVERRIDES, but it works only inside `with beam.Pipeline(...)`, and not for
 io.jdbc: its transforms always have a classpath, for which Beam downloads jars from Maven, puts them into the user's
@@ -8,6 +10,10 @@ when their modules are imported:
 - JavaJarServer.path_to_beam_jar knows the redirections at any time;
 - JavaJarExpansionService does without its classpath where an endpoint takes the jar's place.
 
+Second, jobs: their ids are written down, in the file `jobs` beside this one, so that `fresnel run` can follow them. From then
+on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
+nobody waits for a job.
+
 This is sitecustomize, which Python imports first of all. Another one on the path is imported afterwards.
 """
 
@@ -15,8 +21,10 @@ import functools
 import importlib.machinery
 import json
 import os
+import signal
 import sys
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 OVERRIDES = json.loads(os.environ.get('BEAM_SERVICE_OVERRIDES') or '{}')
 
 
@@ -44,9 +52,66 @@ def patch_services(module):
   service.__enter__ = enter
 
 
+def asked(what):
+  return os.path.exists(os.path.join(HERE, what))
+
+
+def write_down(job):
+  with open(os.path.join(HERE, 'jobs'), 'a', encoding='utf-8') as f:
+    f.write(job + '\n')
+
+
+def ignore_interrupts():
+  try:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+  except ValueError:
+    pass  # this is not the main thread
+
+
+def patch_submission(module):
+  handle = module.JobServiceHandle
+  original = handle.run
+
+  @functools.wraps(original)
+  def run(self, *args, **kwargs):
+    submitted = original(self, *args, **kwargs)
+    write_down(submitted[0])
+    if asked('asks'):
+      ignore_interrupts()
+    return submitted
+
+  handle.run = run
+
+
+def patch_waiting(module):
+  result = module.PipelineResult
+  original = result.wait_until_finish
+
+  @functools.wraps(original)
+  def wait_until_finish(self, *args, **kwargs):
+    if asked('detach'):
+      return self.state
+    try:
+      return original(self, *args, **kwargs)
+    except RuntimeError:
+      if self.state == 'DRAINED':
+        return self.state
+      if asked('cancelled'):
+        sys.exit(130)
+      raise
+
+  result.wait_until_finish = wait_until_finish
+
+
+def patch_runner(module):
+  patch_submission(module)
+  patch_waiting(module)
+
+
 PATCHES = {
     'apache_beam.utils.subprocess_server': patch_servers,
     'apache_beam.transforms.external': patch_services,
+    'apache_beam.runners.portability.portable_runner': patch_runner,
 }
 
 
@@ -72,9 +137,8 @@ class Finder:
 
 def import_next():
   """Imports the sitecustomize that this one hides."""
-  here = os.path.dirname(os.path.abspath(__file__))
   this, path = sys.modules.pop('sitecustomize', None), list(sys.path)
-  sys.path[:] = [p for p in path if os.path.abspath(p or os.curdir) != here]
+  sys.path[:] = [p for p in path if os.path.abspath(p or os.curdir) != HERE]
   try:
     import sitecustomize  # pylint: disable=unused-import
   except ModuleNotFoundError as e:

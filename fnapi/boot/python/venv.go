@@ -44,7 +44,7 @@ type Environment struct {
 // Of several processes that call it at once, one makes it. What pip tells goes
 // to say, by lines.
 func (r Recipe) Make(ctx context.Context, say func(string)) (Environment, error) {
-	v := venv{dir: filepath.Join(cacheDir(), r.name()), print: say}
+	v := venv{dir: filepath.Join(CacheDir(), r.name()), print: say}
 	if err := os.MkdirAll(filepath.Dir(v.dir), 0o700); err != nil {
 		return Environment{}, err
 	}
@@ -61,10 +61,10 @@ func (r Recipe) Make(ctx context.Context, say func(string)) (Environment, error)
 }
 
 // Ready tells whether the environment is there already.
-func (r Recipe) Ready() bool { return venv{dir: filepath.Join(cacheDir(), r.name())}.ready() }
+func (r Recipe) Ready() bool { return venv{dir: filepath.Join(CacheDir(), r.name())}.ready() }
 
-// cacheDir is where environments are kept: FRESNEL_CACHE, or the user's cache.
-func cacheDir() string {
+// CacheDir is where environments are kept: FRESNEL_CACHE, or the user's cache.
+func CacheDir() string {
 	if dir := os.Getenv("FRESNEL_CACHE"); dir != "" {
 		return filepath.Join(dir, "venvs")
 	}

@@ -130,11 +130,11 @@ func TestWhatNobodyUsesIsRemovedAndWhatSomebodyUsesIsNot(t *testing.T) {
 			e.Release()
 		}
 	}
-	prune(cacheDir(), time.Now())
+	prune(CacheDir(), time.Now())
 	if !old.Ready() {
 		t.Error("what was just used is gone")
 	}
-	prune(cacheDir(), time.Now().Add(keepUnused+time.Hour))
+	prune(CacheDir(), time.Now().Add(keepUnused+time.Hour))
 	if old.Ready() || !used.Ready() {
 		t.Errorf("old is there: %v, used is there: %v", old.Ready(), used.Ready())
 	}

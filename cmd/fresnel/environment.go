@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"fresnel/fnapi/boot/python"
+)
+
+const defaultPython = "FRESNEL_PYTHON, the active virtual environment's, that of .venv, one made from requirements.txt or pyproject.toml, python3"
+
+// firstPython is the interpreter that would be used if it had Beam.
+func firstPython(asked string) string {
+	for _, path := range []string{asked, os.Getenv("FRESNEL_PYTHON"), pythonOf(os.Getenv("VIRTUAL_ENV")), pythonOf(".venv")} {
+		if path != "" {
+			return path
+		}
+	}
+	return "python3"
+}
+
+// pythonOf returns the interpreter of a virtual environment, if it has one.
+func pythonOf(venv string) string {
+	path, err := filepath.Abs(filepath.Join(venv, "bin", "python"))
+	if _, missing := os.Stat(path); venv == "" || err != nil || missing != nil {
+		return ""
+	}
+	return path
+}
+
+// findPython finds or makes the environment that a program runs in. The one that
+// was asked for is taken as it is. Others have to have Beam: a virtual
+// environment that is active, or lies beside the program or here; what the
+// program's requirements say; python3. Where nothing has it, an environment
+// with Beam alone is made.
+func (p program) findPython(ctx context.Context, asked string, say func(string)) (python.Environment, error) {
+	if asked == "" {
+		asked = os.Getenv("FRESNEL_PYTHON")
+	}
+	if asked != "" {
+		return existing(python.Interpreter{Path: asked}), nil
+	}
+	for _, path := range []string{pythonOf(os.Getenv("VIRTUAL_ENV")), pythonOf(filepath.Join(p.dir, ".venv")), pythonOf(".venv")} {
+		if path == "" {
+			continue
+		}
+		if hasBeam(path) {
+			return existing(python.Interpreter{Path: path}), nil
+		}
+		say(path + " has no apache-beam: it is passed over")
+	}
+	recipe, err := p.recipe(ctx)
+	if err != nil {
+		return python.Environment{}, environmentError{err}
+	}
+	if recipe == nil {
+		if i, err := python.Inspect(ctx, "python3"); err == nil && i.Beam != "" {
+			return existing(i), nil
+		}
+		if recipe, err = p.plain(ctx); err != nil {
+			return python.Environment{}, environmentError{err}
+		}
+	}
+	return made(ctx, *recipe, say)
+}
+
+func existing(i python.Interpreter) python.Environment {
+	return python.Environment{Interpreter: i, Release: func() {}}
+}
+
+func made(ctx context.Context, r python.Recipe, say func(string)) (python.Environment, error) {
+	if !r.Ready() {
+		say(fmt.Sprintf("making a virtual environment on Python %s with %s, for this time and later ones ...", r.Base.Version, r.Steps[0].What))
+	}
+	env, err := r.Make(ctx, say)
+	if err != nil {
+		return env, environmentError{fmt.Errorf("cannot make the program's virtual environment: %w", err)}
+	}
+	return env, nil
+}
+
+// hasBeam looks for Beam's files, which is quick, and asks the interpreter only
+// where they are not in the usual place.
+func hasBeam(path string) bool {
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "..", "lib", "python3*", "site-packages", "apache_beam", "version.py"))
+	if len(found) > 0 {
+		return true
+	}
+	i, err := python.Inspect(context.Background(), path)
+	return err == nil && i.Beam != ""
+}
+
+// plain is an environment with Beam alone.
+func (p program) plain(ctx context.Context) (*python.Recipe, error) {
+	return p.standalone(ctx, p.beam(), "", []string{p.beam()})
+}
+
+// beam is the requirement for Beam where the user has none.
+func (p program) beam() string {
+	if p.extra != "" {
+		return "apache-beam[" + p.extra + "]==" + python.BeamVersion
+	}
+	return "apache-beam==" + python.BeamVersion
+}
+
+func (p program) standalone(ctx context.Context, what, key string, requirements []string) (*python.Recipe, error) {
+	base, err := python.Bare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &python.Recipe{Base: base, Key: key + strings.Join(requirements, "\n"), Steps: []python.Step{{What: what, Tries: [][]string{requirements}}}}, nil
+}
+
+// recipe reads the requirements beside the program; nil if there are none.
+func (p program) recipe(ctx context.Context) (*python.Recipe, error) {
+	file := filepath.Join(p.dir, "requirements.txt")
+	if text, err := os.ReadFile(file); err == nil {
+		return p.fromRequirements(ctx, file, string(text))
+	}
+	file = filepath.Join(p.dir, "pyproject.toml")
+	if _, err := os.Stat(file); err == nil {
+		return p.fromProject(ctx, file)
+	}
+	return nil, nil
+}
+
+// namesBeam finds a requirement for Beam.
+var namesBeam = regexp.MustCompile(`(?mi)^\s*apache[-_.]beam\b`)
+
+func (p program) fromRequirements(ctx context.Context, file, text string) (*python.Recipe, error) {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	install := []string{"-r", path}
+	if !namesBeam.MatchString(text) || p.extra != "" {
+		install = append(install, p.beamBeside(text))
+	}
+	sum := sha256.Sum256([]byte(text + included(p.dir, text)))
+	return p.standalone(ctx, "what "+file+" says", hex.EncodeToString(sum[:]), install)
+}
+
+// beamBeside is the requirement for Beam beside others: one that names a version
+// has the word.
+func (p program) beamBeside(text string) string {
+	if namesBeam.MatchString(text) && p.extra != "" {
+		return "apache-beam[" + p.extra + "]"
+	}
+	return p.beam()
+}
+
+var includes = regexp.MustCompile(`(?m)^\s*(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)`)
+
+// included is the text of the files that a requirements file names.
+func included(dir, text string) string {
+	var all strings.Builder
+	for _, m := range includes.FindAllStringSubmatch(text, -1) {
+		more, _ := os.ReadFile(filepath.Join(dir, m[1])) // pip says what is wrong with it
+		all.Write(more)
+	}
+	return all.String()
+}
+
+// readProject prints what a project depends on, with the reader of TOML that
+// every Python with pip has.
+const readProject = `
+import json, sys
+try:
+    import tomllib
+except ImportError:
+    from pip._vendor import tomli as tomllib
+with open(sys.argv[1], 'rb') as f:
+    project = tomllib.load(f).get('project')
+print(json.dumps(None if project is None else project.get('dependencies', [])))
+`
+
+// fromProject installs what a project depends on, not the project itself: its
+// modules are beside the program, and change.
+func (p program) fromProject(ctx context.Context, file string) (*python.Recipe, error) {
+	base, err := python.Bare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.CommandContext(ctx, base.Path, "-c", readProject, file).Output()
+	var needed *[]string
+	if err == nil {
+		err = json.Unmarshal(out, &needed)
+	}
+	if err == nil && needed == nil {
+		err = errors.New("it has no [project] table")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the dependencies in %s: %w (name an environment with --python, or list them in requirements.txt)", file, err)
+	}
+	install := append([]string{}, *needed...)
+	if text := strings.Join(install, "\n"); !namesBeam.MatchString(text) || p.extra != "" {
+		install = append(install, p.beamBeside(text))
+	}
+	return p.standalone(ctx, "what "+file+" depends on", "", install)
+}

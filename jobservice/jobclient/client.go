@@ -1,0 +1,137 @@
+// Package jobclient is a client of Beam's Job API, for programs that look after
+// jobs: it lists, follows, drains and cancels them, and reads their metrics. It
+// speaks to Fresnel, and to any other job server as far as that goes.
+//
+//	client.go   the calls
+//	follow.go   messages and states, as they come
+//	metric.go   metrics, decoded
+package jobclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+// Client is a connection to a job server.
+type Client struct {
+	endpoint string
+	conn     *grpc.ClientConn
+	api      jobpb.JobServiceClient
+}
+
+// Dial makes a client; nothing is sent before the first call.
+func Dial(endpoint string) (*Client, error) {
+	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+	if err != nil {
+		return nil, fmt.Errorf("job endpoint %s: %w", endpoint, err)
+	}
+	return &Client{endpoint: endpoint, conn: conn, api: jobpb.NewJobServiceClient(conn)}, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() { _ = c.conn.Close() }
+
+// State is a job's state, as Beam calls it: RUNNING, DONE.
+type State string
+
+// The states that matter to those who wait.
+const (
+	Done      State = "DONE"
+	Failed    State = "FAILED"
+	Cancelled State = "CANCELLED"
+	Drained   State = "DRAINED"
+)
+
+// Ended tells whether it is a last state.
+func (s State) Ended() bool {
+	switch s {
+	case Done, Failed, Cancelled, Drained, "UPDATED":
+		return true
+	}
+	return false
+}
+
+// Job is what is known of a job.
+type Job struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	// Since is when the state began, if it was asked for.
+	Since   time.Time      `json:"since,omitzero"`
+	Options map[string]any `json:"options,omitempty"`
+}
+
+// ErrAway is the error of a server that does not answer.
+var ErrAway = errors.New("no server answers there")
+
+// ErrNoJob is the error of a job that the server does not know.
+var ErrNoJob = errors.New("there is no such job")
+
+// explain says what a call's failure means to a user.
+func (c *Client) explain(err error) error {
+	s, _ := status.FromError(err)
+	switch {
+	case err == nil:
+		return nil
+	case s.Code() == codes.Unavailable:
+		return fmt.Errorf("job endpoint %s: %w (start one with `fresnel`, or name another with --server): %s", c.endpoint, ErrAway, s.Message())
+	case s.Code() == codes.NotFound:
+		return fmt.Errorf("%w: %s", ErrNoJob, s.Message())
+	case s.Code() == codes.Canceled, s.Code() == codes.DeadlineExceeded:
+		return err
+	}
+	return errors.New(s.Message())
+}
+
+// Jobs lists the server's jobs, the newest first.
+func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
+	resp, err := c.api.GetJobs(ctx, &jobpb.GetJobsRequest{})
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	jobs := make([]Job, len(resp.GetJobInfo()))
+	for i, j := range resp.GetJobInfo() {
+		jobs[i] = Job{ID: j.GetJobId(), Name: j.GetJobName(), State: State(j.GetState().String()), Options: j.GetPipelineOptions().AsMap()}
+	}
+	return jobs, nil
+}
+
+// State returns a job's state and when it began.
+func (c *Client) State(ctx context.Context, id string) (State, time.Time, error) {
+	ev, err := c.api.GetState(ctx, &jobpb.GetJobStateRequest{JobId: id})
+	if err != nil {
+		return "", time.Time{}, c.explain(err)
+	}
+	return State(ev.GetState().String()), ev.GetTimestamp().AsTime(), nil
+}
+
+// Cancel begins to end a job and returns its state.
+func (c *Client) Cancel(ctx context.Context, id string) (State, error) {
+	resp, err := c.api.Cancel(ctx, &jobpb.CancelJobRequest{JobId: id})
+	return State(resp.GetState().String()), c.explain(err)
+}
+
+// Drain asks a job to stop its sources and finish, and returns its state.
+func (c *Client) Drain(ctx context.Context, id string) (State, error) {
+	resp, err := c.api.Drain(ctx, &jobpb.DrainJobRequest{JobId: id})
+	return State(resp.GetState().String()), c.explain(err)
+}
+
+// ended tells the end of a stream from a failure.
+func (c *Client) ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return c.explain(err)
+}
