@@ -84,6 +84,11 @@ var rules = []rule{
 		imports: []string{"internal"},
 	},
 	{
+		pkg:     "fnapi/boot/python", // interpreters and virtual environments: no Beam but its version
+		imports: []string{"fnapi/boot/child"},
+		never:   join(grpc, protos),
+	},
+	{
 		pkg:     "jobservice", // what a client sees: no bundles
 		imports: []string{"internal", "connectors"},
 	},
