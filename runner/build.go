@@ -41,6 +41,7 @@ func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *tra
 	if err := j.build(); err != nil {
 		return nil, err
 	}
+	j.metrics.watch(j.counting) // from here on stages stay as they are
 	built = true
 	return j, nil
 }

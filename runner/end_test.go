@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
 	"fresnel/fnapi/fnapitest"
@@ -256,5 +257,42 @@ func TestMetricsAreThereAfterTheEnd(t *testing.T) {
 				t.Errorf("%d elements were counted, want %d", n, len(want))
 			}
 		})
+	}
+}
+
+// TestAttemptedMetricsCountWhatRuns: what a bundle has counted so far is in the
+// attempted metrics, and in the committed ones when it has committed. What is
+// counted for no step of the user's is in neither.
+func TestAttemptedMetricsCountWhatRuns(t *testing.T) {
+	counter := func(step string) *pipepb.MonitoringInfo {
+		return &pipepb.MonitoringInfo{Urn: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
+			Labels: map[string]string{"PTRANSFORM": step, "NAMESPACE": "n", "NAME": "seen"}}
+	}
+	r := newRig(t, fnapitest.Infos(map[string]*pipepb.MonitoringInfo{"x": counter("work"), "y": counter("s3/source")}))
+	r.do["make"] = create(at(0, "k", "v"))
+	counted := map[string][]byte{"x": coder.AppendVarInt(nil, 7), "y": coder.AppendVarInt(nil, 5)}
+	runs, goOn := make(chan struct{}), make(chan struct{})
+	r.do["work"] = func(c *call) error {
+		c.OnProgress(func() *fnpb.ProcessBundleProgressResponse {
+			return &fnpb.ProcessBundleProgressResponse{MonitoringData: counted}
+		})
+		c.ReadAll()
+		close(runs)
+		await(t, goOn, "go-ahead")
+		c.Response.MonitoringData = counted
+		return nil
+	}
+	r.sink("out")
+	j := r.start(simple())
+	await(t, runs, "bundle")
+	attempted, committed := j.metrics()
+	close(goOn)
+	if len(committed) != 0 || len(attempted) != 1 || string(attempted[0].GetPayload()) != "\x07" || attempted[0].GetLabels()["PTRANSFORM"] != "Work" {
+		t.Errorf("while it runs: attempted %v, committed %v", attempted, committed)
+	}
+	j.mustEnd()
+	attempted, committed = j.metrics()
+	if len(committed) != 1 || len(attempted) != 1 || string(committed[0].GetPayload()) != "\x07" {
+		t.Errorf("after its end: attempted %v, committed %v", attempted, committed)
 	}
 }

@@ -20,7 +20,9 @@ import (
 type metrics struct {
 	mu      sync.Mutex
 	workers map[fnapi.Worker]*workerMetrics
-	totals  map[string]*total
+	totals  totals
+	// running are what running bundles have counted so far.
+	running func(ctx context.Context) []counted
 	// settled says that no worker can be asked any more.
 	settled bool
 }
@@ -55,7 +57,7 @@ type total struct {
 }
 
 func newMetrics() *metrics {
-	return &metrics{workers: map[fnapi.Worker]*workerMetrics{}, totals: map[string]*total{}}
+	return &metrics{workers: map[fnapi.Worker]*workerMetrics{}, totals: totals{}}
 }
 
 const (
@@ -77,7 +79,7 @@ func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
 	defer m.mu.Unlock()
 	if len(res.Monitoring) == 0 {
 		for _, info := range res.Infos {
-			m.total(hb.x.stage, info).sum.add(info.GetPayload())
+			m.totals.add(hb.x.stage, info, info.GetPayload())
 		}
 		return
 	}
@@ -113,12 +115,14 @@ func (m *metrics) sum(k *shortID, v metricData) {
 	if k.info == nil {
 		return
 	}
-	t := k.totals[v.stage]
-	if t == nil {
-		t = m.total(v.stage, k.info)
+	t, ok := k.totals[v.stage]
+	if !ok {
+		t = m.totals.of(v.stage, k.info)
 		k.totals[v.stage] = t
 	}
-	t.sum.add(v.payload)
+	if t != nil {
+		t.sum.add(v.payload)
+	}
 }
 
 // due tells whether the worker should be asked.
@@ -188,25 +192,56 @@ func (m *metrics) settle(ctx context.Context) {
 	m.settled, m.workers = true, nil
 }
 
-// total finds the total of a metric; m.mu is held.
-func (m *metrics) total(s *stage, info *pipepb.MonitoringInfo) *total {
-	labels := s.userLabels(info.GetLabels())
+// totals are the sums of metrics by URN and labels.
+type totals map[string]*total
+
+// of finds the total of a metric; nil for those of what is no step of the
+// user's, a bundle's data streams.
+func (all totals) of(s *stage, info *pipepb.MonitoringInfo) *total {
+	labels, ok := s.userLabels(info.GetLabels())
+	if !ok {
+		return nil
+	}
+	return all.labelled(info, labels)
+}
+
+func (all totals) labelled(info *pipepb.MonitoringInfo, labels map[string]string) *total {
 	key := metricKey(info.GetUrn(), labels)
-	t := m.totals[key]
+	t := all[key]
 	if t == nil {
 		t = &total{info: &pipepb.MonitoringInfo{Urn: info.GetUrn(), Type: info.GetType(), Labels: labels}, sum: newMetricSum(info.GetType())}
-		m.totals[key] = t
+		all[key] = t
 	}
 	return t
 }
 
-// userLabels puts the user's step name where the harness says an id.
-func (s *stage) userLabels(labels map[string]string) map[string]string {
-	named := maps.Clone(labels)
-	if name, ok := s.plan.Transforms[beam.TransformID(labels["PTRANSFORM"])]; ok {
-		named["PTRANSFORM"] = name
+func (all totals) add(s *stage, info *pipepb.MonitoringInfo, payload []byte) {
+	if t := all.of(s, info); t != nil {
+		t.sum.add(payload)
 	}
-	return named
+}
+
+// infos are the totals as the job service tells them.
+func (all totals) infos() []*pipepb.MonitoringInfo {
+	infos := make([]*pipepb.MonitoringInfo, 0, len(all))
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		t := all[k]
+		infos = append(infos, &pipepb.MonitoringInfo{Urn: t.info.GetUrn(), Type: t.info.GetType(), Labels: t.info.GetLabels(), Payload: t.sum.payload()})
+	}
+	return infos
+}
+
+// userLabels puts the user's step name where the harness says an id; false if
+// there is none.
+func (s *stage) userLabels(labels map[string]string) (map[string]string, bool) {
+	id, ok := labels["PTRANSFORM"]
+	if !ok {
+		return labels, true
+	}
+	name, ok := s.plan.Transforms[beam.TransformID(id)]
+	named := maps.Clone(labels)
+	named["PTRANSFORM"] = name
+	return named, ok
 }
 
 func metricKey(urn string, labels map[string]string) string {
@@ -217,8 +252,8 @@ func metricKey(urn string, labels map[string]string) string {
 	return strings.Join(parts, "\x00")
 }
 
-// read returns the job's metrics. All that is known is committed: what running
-// bundles have counted is added when they are.
+// read returns the job's metrics: those of committed bundles, and those with what
+// running ones have counted so far.
 func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 	m.mu.Lock()
 	settled := m.settled
@@ -227,11 +262,101 @@ func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 		m.resolve(context.Background(), askPatience)
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]*pipepb.MonitoringInfo, 0, len(m.totals))
-	for _, k := range slices.Sorted(maps.Keys(m.totals)) {
-		t := m.totals[k]
-		all = append(all, &pipepb.MonitoringInfo{Urn: t.info.GetUrn(), Type: t.info.GetType(), Labels: t.info.GetLabels(), Payload: t.sum.payload()})
+	committed = m.totals.infos()
+	settled, running := m.settled, m.running
+	m.mu.Unlock()
+	if settled || running == nil {
+		return committed, committed
 	}
-	return all, all
+	return withRunning(committed, running), committed
+}
+
+// watch tells who knows what running bundles have counted.
+func (m *metrics) watch(running func(ctx context.Context) []counted) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running = running
+}
+
+// counted is what a running bundle of a stage has counted so far.
+type counted struct {
+	stage *stage
+	infos []*pipepb.MonitoringInfo
+}
+
+// withRunning adds what running bundles have counted. A bundle that commits in the
+// meantime is in neither: it is in both the next time.
+func withRunning(committed []*pipepb.MonitoringInfo, ask func(ctx context.Context) []counted) []*pipepb.MonitoringInfo {
+	ctx, cancel := context.WithTimeout(context.Background(), settlePatience)
+	defer cancel()
+	running := ask(ctx)
+	if len(running) == 0 {
+		return committed
+	}
+	all := totals{}
+	for _, info := range committed {
+		all.labelled(info, info.GetLabels()).sum.add(info.GetPayload())
+	}
+	for _, c := range running {
+		for _, info := range c.infos {
+			all.add(c.stage, info, info.GetPayload())
+		}
+	}
+	return all.infos()
+}
+
+// counting asks the workers what their bundles have counted so far.
+func (j *job) counting(ctx context.Context) []counted {
+	var asked sync.WaitGroup
+	var mu sync.Mutex
+	var all []counted
+	for _, s := range j.stages {
+		x, ok := s.executor.(*harnessExecutor)
+		if !ok {
+			continue
+		}
+		for _, hb := range x.onWorkers() {
+			asked.Go(func() {
+				infos := hb.counted(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, counted{s, infos})
+			})
+		}
+	}
+	asked.Wait()
+	return all
+}
+
+// onWorkers are the bundles that workers process.
+func (x *harnessExecutor) onWorkers() []*harnessBundle {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var all []*harnessBundle
+	for _, hb := range x.running {
+		if hb.process != nil && !hb.abandoned {
+			all = append(all, hb)
+		}
+	}
+	return all
+}
+
+// counted asks what the bundle has counted so far; nothing if it is over.
+func (hb *harnessBundle) counted(ctx context.Context) []*pipepb.MonitoringInfo {
+	p, err := hb.process.Progress(ctx)
+	if err != nil || p == nil {
+		return nil
+	}
+	if len(p.Monitoring) == 0 {
+		return p.Infos
+	}
+	known, err := hb.worker.MonitoringInfos(ctx, slices.Collect(maps.Keys(p.Monitoring)))
+	if err != nil {
+		return nil
+	}
+	var infos []*pipepb.MonitoringInfo
+	for id, info := range known {
+		infos = append(infos, &pipepb.MonitoringInfo{Urn: info.GetUrn(), Type: info.GetType(), Labels: info.GetLabels(), Payload: p.Monitoring[id]})
+	}
+	return infos
 }
