@@ -96,14 +96,35 @@ type Memory struct {
 	entries *btree.Map[string, []byte]
 
 	blockMu sync.RWMutex
-	blocks  map[uint64][]byte
+	blocks  map[uint64]block
 	next    atomic.Uint64
 	bytes   atomic.Int64
+
+	// budget and spill are nil for a store that has no limit.
+	budget *Budget
+	spill  *Spill
+	// unread is why a block could not be read back.
+	unread atomic.Pointer[error]
+}
+
+// block is in memory or, if data is nil, on disk.
+type block struct {
+	data []byte
+	at   Extent
 }
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{entries: newEntries(), blocks: map[uint64][]byte{}}
+	return &Memory{entries: newEntries(), blocks: map[uint64]block{}}
+}
+
+// NewSpilling returns an empty store that counts the blocks it has in memory in
+// a budget, and writes those that come when that is used up to a spill, which
+// stays the caller's (I9). Where that fails, blocks stay in memory.
+func NewSpilling(b *Budget, s *Spill) *Memory {
+	m := NewMemory()
+	m.budget, m.spill = b, s
+	return m
 }
 
 // Snapshot shares all nodes with the store; what Apply changes is copied.
@@ -113,8 +134,12 @@ func (m *Memory) Snapshot() Reader {
 	return snapshot{m.entries.Copy()}
 }
 
-// Apply never fails in memory.
+// Apply fails only after a block could not be read: what was made without it
+// must not count.
 func (m *Memory) Apply(b *Batch) error {
+	if err := m.unread.Load(); err != nil {
+		return *err
+	}
 	m.applyEntries(b.changes)
 	m.drop(b.free)
 	return nil
@@ -143,28 +168,67 @@ func (m *Memory) drop(ids []uint64) {
 	m.blockMu.Lock()
 	defer m.blockMu.Unlock()
 	for _, id := range ids {
-		m.bytes.Add(-int64(len(m.blocks[id])))
-		delete(m.blocks, id)
+		if b, ok := m.blocks[id]; ok {
+			m.letGo(b)
+			delete(m.blocks, id)
+		}
 	}
 }
+
+// letGo takes a block out of the books.
+func (m *Memory) letGo(b block) {
+	if b.at.Empty() {
+		m.bytes.Add(-int64(len(b.data)))
+		m.budget.Add(-int64(len(b.data)))
+		return
+	}
+	m.bytes.Add(-int64(b.at.Size()))
+	m.spill.Free(b.at)
+}
+
+// spillLeast is the size of blocks that are worth a place on disk.
+const spillLeast = 4 << 10
 
 // AddBlock numbers blocks from 1.
 func (m *Memory) AddBlock(data []byte) uint64 {
 	id := m.next.Add(1)
+	b := m.place(data)
 	m.blockMu.Lock()
 	defer m.blockMu.Unlock()
-	if m.blocks != nil {
-		m.blocks[id] = data
-		m.bytes.Add(int64(len(data)))
+	m.bytes.Add(int64(len(data)))
+	if m.blocks == nil {
+		m.letGo(b)
+		return id
 	}
+	m.blocks[id] = b
 	return id
 }
 
-// Block looks a block up.
+// place decides where a block lives.
+func (m *Memory) place(data []byte) block {
+	if len(data) >= spillLeast && m.budget.Over() {
+		if at, err := m.spill.Write(data); err == nil {
+			return block{at: at}
+		}
+	}
+	m.budget.Add(int64(len(data)))
+	return block{data: data}
+}
+
+// Block looks a block up. One that cannot be read from the disk is nil, and the
+// next Apply fails.
 func (m *Memory) Block(id uint64) []byte {
 	m.blockMu.RLock()
-	defer m.blockMu.RUnlock()
-	return m.blocks[id]
+	b, ok := m.blocks[id]
+	m.blockMu.RUnlock()
+	if !ok || b.at.Empty() {
+		return b.data
+	}
+	data, err := m.spill.Read(b.at, nil)
+	if err != nil {
+		m.unread.CompareAndSwap(nil, &err)
+	}
+	return data
 }
 
 // BlockBytes counts blocks that were not freed.
@@ -177,8 +241,10 @@ func (m *Memory) Close() {
 	m.mu.Unlock()
 	m.blockMu.Lock()
 	defer m.blockMu.Unlock()
+	for _, b := range m.blocks {
+		m.letGo(b)
+	}
 	m.blocks = nil
-	m.bytes.Store(0)
 }
 
 type snapshot struct{ entries *btree.Map[string, []byte] }
