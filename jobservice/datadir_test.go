@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -109,7 +110,8 @@ func TestArtifactsLiveAsLongAsAJobThatNamesThem(t *testing.T) {
 	inBubble(t, func(t *testing.T, dir string) {
 		r := newRecorder(true)
 		f := serveData(t, r, dir)
-		f.stageFor("first")
+		first := f.stageFor("first")
+		time.Sleep(time.Second) // of the bubble: so the first is the older
 		second := f.stageFor("second")
 		stored := func(dir string) int { return len(must(os.ReadDir(filepath.Join(dir, "artifacts", "sha256")))) }
 		wantEqual(t, "artifacts", stored(dir), 2)
@@ -133,11 +135,10 @@ func TestArtifactsLiveAsLongAsAJobThatNamesThem(t *testing.T) {
 			t.Errorf("an upload that was cut off is kept: %v", err)
 		}
 		f.service.keep.ended = 1
+		f.cancel(first)
 		f.cancel(second)
-		for _, j := range f.service.Jobs() {
-			f.cancel(string(j.ID))
-		}
 		synctest.Wait()
 		wantEqual(t, "artifacts of the job that is left", stored(dir), 1)
+		wantEqual(t, "state of the job that is left", f.state(second), cancelled)
 	})
 }

@@ -66,7 +66,6 @@ func (h *history) restore(e entry) bool {
 	if e.seq < h.seq || e.ord < h.ord {
 		return false
 	}
-	h.headClosed = h.headClosed || e.seq > h.seq
 	h.seq, h.ord = e.seq, e.ord
 	h.add(e)
 	return true

@@ -54,7 +54,7 @@ func TestALogIsReadUpToWhereItWasCutOff(t *testing.T) {
 			end = ends[whole]
 			whole++
 		}
-		for name, tail := range map[string]string{"cut": "", "zeros": "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "garbage": "\x03\x01\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
+		for name, tail := range map[string]string{"cut": "", "zeros": "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "garbage": strings.Repeat("\x01\x00\x00", 100) + "\x03\x01\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 			if name != "cut" && size != end {
 				continue
 			}
