@@ -31,9 +31,9 @@ type jobTool struct {
 }
 
 const jobsUsage = `usage: fresnel jobs [flags] [list]
-       fresnel jobs [flags] show|logs|metrics|wait|drain|cancel JOB
+       fresnel jobs [flags] show|logs|metrics|wait|drain|cancel|stop|resume JOB
 
-JOB is a job's id, the beginning of it that is no other's, or "last". Exit status: 0 if all is well (wait: if the job is DONE or
+stop keeps the state of a durable job, and resume goes on from there, also in a later server. JOB is a job's id, the beginning of it that is no other's, or "last". Exit status: 0 if all is well (wait: if the job is DONE or
 DRAINED), 1 if it is not, 2 for a command line that cannot be understood, 4 if no server answers, 5 if it has no such job.
 `
 
@@ -82,6 +82,7 @@ func (t *jobTool) run(ctx context.Context, words []string) error {
 	}
 	do := map[string]func(context.Context, jobclient.Job) error{
 		"show": t.show, "logs": t.logs, "metrics": t.metrics, "wait": t.wait, "drain": t.drain, "cancel": t.cancel,
+		"stop": t.stop, "resume": t.resume,
 	}[words[0]]
 	if do == nil || len(words) != 2 {
 		return usageError{errors.New("jobs: " + strings.Join(words, " ") + " is not understood\n" + strings.TrimSuffix(jobsUsage, "\n"))}
@@ -246,6 +247,46 @@ func (t *jobTool) cancel(ctx context.Context, j jobclient.Job) error {
 	return t.end(ctx, j, jobclient.Cancelled, jobclient.Done, jobclient.Drained, jobclient.Failed)
 }
 
+// stopPoll is how often a job that is being stopped is looked at.
+const stopPoll = 100 * time.Millisecond
+
+func (t *jobTool) stop(ctx context.Context, j jobclient.Job) error {
+	state, err := t.client.Stop(ctx, j.ID)
+	for err == nil && state != jobclient.Stopped && !state.Ended() {
+		select {
+		case <-time.After(stopPoll):
+		case <-ctx.Done():
+			return exitCode(exitCancelled)
+		}
+		state, _, err = t.client.State(ctx, j.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return t.tellState(j, state)
+}
+
+func (t *jobTool) resume(ctx context.Context, j jobclient.Job) error {
+	if err := t.client.Resume(ctx, j.ID); err != nil {
+		return err
+	}
+	state, _, err := t.client.State(ctx, j.ID)
+	if err != nil {
+		return err
+	}
+	return t.tellState(j, state)
+}
+
+// tellState prints the state that a job has come to.
+func (t *jobTool) tellState(j jobclient.Job, state jobclient.State) error {
+	j.State, j.Options = state, nil
+	if t.json {
+		return t.print(j)
+	}
+	_, err := fmt.Fprintf(t.out, "%s %s\n", state, j.ID)
+	return err
+}
+
 func (t *jobTool) wait(ctx context.Context, j jobclient.Job) error {
 	return t.end(ctx, j, jobclient.Done, jobclient.Drained)
 }
@@ -267,13 +308,7 @@ func (t *jobTool) end(ctx context.Context, j jobclient.Job, good ...jobclient.St
 	if err != nil {
 		return err
 	}
-	j.State, j.Options = state, nil
-	if t.json {
-		err = t.print(j)
-	} else {
-		_, err = fmt.Fprintf(t.out, "%s %s\n", state, j.ID)
-	}
-	if err == nil && !slices.Contains(good, state) {
+	if err = t.tellState(j, state); err == nil && !slices.Contains(good, state) {
 		return fmt.Errorf("job %s is %s: %s", j.ID, state, why)
 	}
 	return err

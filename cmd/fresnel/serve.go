@@ -170,17 +170,18 @@ func (s *server) serveIPv6(host string, lis net.Listener) {
 
 // close ends what start began, as far as it came.
 func (s *server) close() {
+	ended := true
 	if s.jobs != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = s.jobs.Close(ctx) // what does not end in time ends with the process
+		ended = s.jobs.Close(ctx) == nil // what does not end in time ends with the process
 		stopGracefully(s.grpc)
 	}
 	if s.harnesses != nil {
 		s.harnesses.Close()
 	}
-	if s.data != nil {
-		_ = s.data.Close() // it is unlocked anyway when the process ends
+	if s.data != nil && ended {
+		_ = s.data.Close() // else, or if that fails, it is unlocked when the process ends
 	}
 	_ = os.RemoveAll(s.temp)
 }

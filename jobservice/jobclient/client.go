@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"fresnel/jobservice"
 )
 
 // Client is a connection to a job server.
@@ -51,6 +53,7 @@ const (
 	Failed    State = "FAILED"
 	Cancelled State = "CANCELLED"
 	Drained   State = "DRAINED"
+	Stopped   State = "STOPPED" // not a last one: not run yet, or stopped and kept
 )
 
 // Ended tells whether it is a last state.
@@ -126,6 +129,20 @@ func (c *Client) Cancel(ctx context.Context, id string) (State, error) {
 func (c *Client) Drain(ctx context.Context, id string) (State, error) {
 	resp, err := c.api.Drain(ctx, &jobpb.DrainJobRequest{JobId: id})
 	return State(resp.GetState().String()), c.explain(err)
+}
+
+// Stop cuts a durable job off, keeps its state, and returns the state that the
+// job has now; it is STOPPED soon. Servers other than Fresnel do not know it.
+func (c *Client) Stop(ctx context.Context, id string) (State, error) {
+	resp := &jobpb.CancelJobResponse{}
+	err := c.conn.Invoke(ctx, jobservice.StopMethod, &jobpb.CancelJobRequest{JobId: id}, resp)
+	return State(resp.GetState().String()), c.explain(err)
+}
+
+// Resume goes on with a job that was stopped.
+func (c *Client) Resume(ctx context.Context, id string) error {
+	_, err := c.api.Run(ctx, &jobpb.RunJobRequest{PreparationId: id})
+	return c.explain(err)
 }
 
 // ended tells the end of a stream from a failure.
