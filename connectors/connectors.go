@@ -124,11 +124,16 @@ type Sink interface {
 	MaxEntry() (rows, bytes int)
 	// Open takes ownership of a shard under the owner's epoch: a writer of an
 	// older epoch is fenced from then on. It returns the number of the last
-	// entry that is there already, 0 if none.
+	// entry that is there already, 0 if none, NoProgress if the sink does not
+	// know: because the outbox is not durable, or the user wants it so.
 	Open(ctx context.Context, shard int, epoch int64) (w Writer, last int64, err error)
 	// Close releases connections.
 	Close() error
 }
+
+// NoProgress is what Sink.Open returns for a sink that keeps no progress: the
+// entry whose outcome is unknown is written again.
+const NoProgress = -1
 
 // Writer writes the entries of one shard, one after another.
 type Writer interface {

@@ -200,3 +200,21 @@ func TestAJobThatIsCutOffCanBeInspected(t *testing.T) {
 		t.Errorf("%d elements", len(w.whole.got()))
 	}
 }
+
+// TestASinkWithoutProgressIsOpenedAgain: a durable job may write to a sink that
+// does not know what is there, since its user chose at-least-once.
+func TestASinkWithoutProgressIsOpenedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.whole.progress = false
+	before := w.whole.before
+	w.whole.before = func(shard int, n int64, attempt int) error {
+		if n == 3 && attempt == 1 {
+			return errDown
+		}
+		return before(shard, n, attempt)
+	}
+	w.run(t.TempDir(), 1, 0)
+	if got := w.whole.got(); len(got) != 2*perSplit {
+		t.Errorf("%d elements, want %d", len(got), 2*perSplit)
+	}
+}

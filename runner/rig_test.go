@@ -599,7 +599,9 @@ func (s *fakeSink) Open(_ context.Context, shard int, _ int64) (connectors.Write
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := int64(0)
-	if all := s.entries[shard]; s.progress && len(all) > 0 {
+	if all := s.entries[shard]; !s.progress {
+		last = connectors.NoProgress
+	} else if len(all) > 0 {
 		last = all[len(all)-1].n
 	}
 	return &fakeWriter{s, shard}, last, nil

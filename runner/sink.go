@@ -84,7 +84,7 @@ func (x *sinkExecutor) attempt(sh *sinkShard, n int64, elements [][]byte) error 
 		if n <= last {
 			return nil
 		}
-		if last < n-1 && (last > 0 || x.job.journal != nil) {
+		if last < n-1 && (last > 0 || last == 0 && x.job.journal != nil) {
 			return &beam.Error{Code: beam.Rejected, What: fmt.Sprintf("the progress of shard %d says entry %d, but entry %d was written", sh.index, last, n-1),
 				Cure: "the progress was changed or restored from a backup: start the job anew, from where its results are"}
 		}

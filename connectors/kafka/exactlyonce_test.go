@@ -422,7 +422,7 @@ func TestAtLeastOnceKeepsNoProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, last, err := o.sink.Open(t.Context(), 0, 2); last != 0 || err != nil {
+	if _, last, err := o.sink.Open(t.Context(), 0, 2); last != connectors.NoProgress || err != nil {
 		t.Errorf("%d, %v", last, err)
 	}
 	once(t, k, topic, 2)

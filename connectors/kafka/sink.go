@@ -159,9 +159,9 @@ func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Wri
 	}
 	w := newWriter(s, shard)
 	if w.started {
-		return w, 0, nil
+		return w, connectors.NoProgress, nil
 	}
-	return w, 0, w.begin(ctx)
+	return w, connectors.NoProgress, w.begin(ctx)
 }
 
 // Close implements connectors.Sink.

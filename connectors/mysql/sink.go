@@ -161,7 +161,7 @@ func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Wri
 		return nil, 0, err
 	}
 	if !s.durable {
-		return w, 0, nil
+		return w, connectors.NoProgress, nil
 	}
 	p, last, err := w.session.claim(ctx, progressKey{s.job, s.name, shard}, epoch)
 	if err != nil {
