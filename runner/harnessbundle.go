@@ -318,9 +318,9 @@ func (hb *harnessBundle) roots(rs []fnapi.Residual, block blockMaker) ([]engine.
 // over its outputs, the element's hold where none is given.
 func residualHold(r fnapi.Residual, element beam.EventTime) beam.EventTime {
 	if len(r.OutputWatermarks) == 0 {
-		return element
+		return min(element, beam.LastHold)
 	}
-	hold := beam.MaxEventTime
+	hold := beam.LastHold
 	for _, w := range r.OutputWatermarks {
 		hold = min(hold, w)
 	}

@@ -94,6 +94,10 @@ type cut struct {
 // the one element that it was within, stand in that element's shard.
 func (c *cut) make(s *fnapi.Split, checkpoint bool) error {
 	end, start := int(s.LastPrimary+1), int(s.FirstResidual)
+	if c.nothing(s) {
+		c.done.Accepted = false
+		return nil
+	}
 	if end < 0 || start < end || start > c.hb.count() {
 		return c.bad("a split answer keeps the elements before %d of %d and gives back those from %d on", end, c.hb.count(), start)
 	}
@@ -120,6 +124,12 @@ func (c *cut) make(s *fnapi.Split, checkpoint bool) error {
 	}
 	c.hb.inputs = c.kept
 	return nil
+}
+
+// nothing tells whether an answer leaves the bundle as it is. Beam's Go SDK counts
+// on beyond the input once it is through with it.
+func (c *cut) nothing(s *fnapi.Split) bool {
+	return s.FirstResidual >= int64(c.hb.count()) && s.LastPrimary == s.FirstResidual-1 && len(s.Primaries)+len(s.Residuals) == 0
 }
 
 // hold is that of the block that element i is in.
@@ -180,7 +190,7 @@ func (c *cut) keep(shard int, blocks []engine.InputBlock) {
 // keepRoots notes what stands for the elements that were cut.
 func (c *cut) keepRoots(shard, elements int, roots []engine.InputBlock) {
 	in := input{shard: shard, roots: roots}
-	in.Block.Count, in.Block.Hold = elements, beam.MaxEventTime
+	in.Block.Count, in.Block.Hold = elements, beam.LastHold
 	for _, r := range roots {
 		in.Block.Hold = min(in.Block.Hold, r.Block.Hold)
 	}
@@ -238,7 +248,7 @@ func (c *cut) slice(in input, from, to int) ([]engine.InputBlock, error) {
 		pos += n
 	}
 	b := c.block(append([]byte(nil), in.data[begin:pos]...), to-from, minTime)
-	b.Gates, b.Hold = in.Block.Gates, max(minTime, in.Block.Hold)
+	b.Gates, b.Hold = in.Block.Gates, min(max(minTime, in.Block.Hold), beam.LastHold)
 	return []engine.InputBlock{{Input: in.Input, Block: b}}, nil
 }
 

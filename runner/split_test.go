@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"fresnel/internal/beam"
+	"fresnel/runner/engine"
 )
 
 // channelSplit is the answer that gives back all elements from keep on.
@@ -295,6 +296,20 @@ func TestSplitsOfBundlesOfSeveralShards(t *testing.T) {
 					t.Errorf("%d..%d: shard %d keeps %q and gives back %q, want %q and %q", end, start, shard, primary[shard], residual[shard], want, wantAfter)
 				}
 			}
+		}
+	}
+}
+
+// TestASplitOfInputThatIsOverGivesBackNothing: Beam's Go SDK goes on counting
+// behind it.
+func TestASplitOfInputThatIsOverGivesBackNothing(t *testing.T) {
+	t.Parallel()
+	for _, start := range []int64{6, 7, 1 << 40} {
+		hb, _ := cutting(t, []int{2, 1}, []int{0}, []int{3})
+		c := &cut{hb: hb, done: engine.SplitDone{Accepted: true}}
+		err := c.make(&fnapiSplit{LastPrimary: start - 1, FirstResidual: start}, false)
+		if err != nil || c.done.Accepted || len(c.made) > 0 {
+			t.Errorf("%d: accepted %v, %d blocks were made, %v", start, c.done.Accepted, len(c.made), err)
 		}
 	}
 }

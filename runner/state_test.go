@@ -125,6 +125,30 @@ func TestUserStateAndTimers(t *testing.T) {
 	out.want(want...)
 }
 
+// TestWhatATimerWithoutOutputTimeEmitsIsInTime: it is timed at the end of time,
+// and still in the side input of the window that the timer was set in.
+func TestWhatATimerWithoutOutputTimeEmitsIsInTime(t *testing.T) {
+	r := newRig(t)
+	r.do["make"] = create(at(0, "k", "v"))
+	r.do["work"] = func(c *call) error {
+		return c.events(coder.GlobalWindow, func(e *item) error {
+			return c.set("event", coder.Timer{Key: str(e.key), Fire: beam.EndOfGlobalWindow, Hold: beam.MaxEventTime})
+		}, func(_ string, timer *coder.Timer) error { return c.out(fired(timer, "fired")) })
+	}
+	r.do["look"] = func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("look", nil))
+			return firstError(err, c.out(at(0, "seen", valuesOfPairs(data))))
+		})
+	}
+	out := r.sink("out")
+	p := newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:").
+		pardo("work", stateful("timer"), "in=a", "out=b:").
+		pardo("look", withSide("iterable"), "in=a", "side=b", "out=c:").write("write", "out", "c")
+	r.start(p).mustEnd()
+	out.want("seen=fired")
+}
+
 // TestAFailedBundleLeavesNoState (I6): state and timers of a bundle whose worker
 // dies are as if it had never been.
 func TestAFailedBundleLeavesNoState(t *testing.T) {

@@ -17,6 +17,9 @@ const (
 	// MaxEventTime is BoundedWindow.TIMESTAMP_MAX_VALUE: the watermark of a
 	// collection that gets no more elements.
 	MaxEventTime EventTime = math.MaxInt64 / 1000
+	// LastHold is the latest time that holds a watermark back: at MaxEventTime it
+	// says that nothing comes any more.
+	LastHold EventTime = MaxEventTime - 1
 	// EndOfGlobalWindow is the maximum timestamp of the global window, a day
 	// before MaxEventTime.
 	EndOfGlobalWindow EventTime = MaxEventTime - 24*60*60*1000

@@ -95,7 +95,7 @@ func (e *Engine) emit(outputs []Output) {
 		case Side:
 			continue // the runner puts it in the side input's state
 		case Main:
-			block.Hold = block.MinTime
+			block.Hold = min(block.MinTime, beam.LastHold)
 		case Feedback:
 			block.Hold = beam.MaxEventTime
 		}

@@ -129,12 +129,15 @@ func (s *Shard) collect(domain byte, upTo beam.EventTime, due []Timer, limit int
 
 // Times returns the shard's next due times at watermark wm and its least hold:
 // beam.MaxEventTime+1, the zero time and beam.MaxEventTime where there is none.
-// What expires is due one after its time; nothing does at the end of time.
+// What expires is due one after its time; nothing does at the end of time. An
+// event-time timer that is set without an output time holds the output at the
+// time that it fires at, which is no sooner than the watermark comes there: else
+// what it puts out would come after the end of its window.
 func (s *Shard) Times(wm beam.EventTime) (nextEvent beam.EventTime, nextProcessing time.Time, hold beam.EventTime) {
 	s.Flush()
 	nextEvent, hold = beam.MaxEventTime+1, beam.MaxEventTime
 	if t, ok := s.first('E'); ok {
-		nextEvent = t
+		nextEvent, hold = t, min(t, beam.LastHold)
 	}
 	if t, ok := s.first('G'); ok && wm < beam.MaxEventTime {
 		nextEvent = min(nextEvent, t+1)

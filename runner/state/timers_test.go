@@ -124,6 +124,21 @@ func TestAHoldIsTheLeastOfAllTimers(t *testing.T) {
 	d.wantTimes(0, never, 60, 60)
 }
 
+func TestATimerWithoutOutputTimeHoldsAtItsOwn(t *testing.T) {
+	t.Parallel()
+	for fire, hold := range map[beam.EventTime]beam.EventTime{
+		50: 50, beam.EndOfGlobalWindow: beam.EndOfGlobalWindow, beam.MaxEventTime: beam.LastHold,
+	} {
+		d := newDesk(t)
+		set := timer("f", "a", fire)
+		set.Hold = beam.MaxEventTime
+		d.SetTimer(set)
+		d.wantTimes(0, fire, 0, hold)
+		d.want("due", d.due(fire), fmt.Sprint("f/a@", int64(fire)))
+		d.wantTimes(0, never, 0, beam.MaxEventTime)
+	}
+}
+
 func TestATimerComesBackAsItWasSet(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
