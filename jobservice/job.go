@@ -348,6 +348,9 @@ func (r reporter) Running() {
 
 // Message implements Reporter. After the end there is nobody to tell.
 func (r reporter) Message(level Level, at time.Time, text string) {
+	if r.takeEcho(level, text) {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !terminal(r.state) {

@@ -54,6 +54,24 @@ func TestStreamsAskedBeforeRunFollowTheJob(t *testing.T) {
 	})
 }
 
+// Beam's Go client logs what it is told with the logger that its LOOPBACK harness
+// sends to us.
+func TestWhatAClientLogsOfItsMessagesIsNotToldAgain(t *testing.T) {
+	bubble(t, fakeRunner{run: func(_ context.Context, _ *Submission, _ <-chan struct{}, r Reporter) error {
+		for _, text := range []string{
+			"claimed", "(time=2026-11-22T17:18:54.75931Z)(id=7)claimed", "(time=2026-11-22T17:18:54Z)... 3 messages", "(time=12)", "took (time=2026-11-22T17:18:54Z)",
+		} {
+			r.Message(Basic, time.Now(), text)
+		}
+		return nil
+	}}, func(f *fixture) {
+		id := f.prepare()
+		f.run(id)
+		wantEqual(t, "messages", f.messages(id), []string{
+			"STOPPED", "STARTING", "RUNNING", "basic: claimed", "basic: (time=12)", "basic: took (time=2026-11-22T17:18:54Z)", "DONE"})
+	})
+}
+
 // The Python client puts a deadline on the streams that it asks for before
 // Run, and gives a longer job up when that has passed.
 func TestPythonIsToldToFollowTheJobAfterRun(t *testing.T) {
