@@ -6,6 +6,7 @@ import (
 	"net"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,8 +21,9 @@ import (
 
 // A DOCKER environment is what a Beam client asks for if it is not told
 // otherwise. Where a Docker engine answers, its workers are containers. Where
-// none does, or the server is told so, they are local processes in a Python
-// environment that boot finds or makes, and the user is warned.
+// none does, or the server is told so, they are local processes, in a Python
+// environment that boot finds or makes or of the Go pipeline's own binary, and
+// the user is warned.
 
 // newDocker chooses between containers and processes.
 func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, error) {
@@ -34,15 +36,22 @@ func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, err
 		return &container{image: image}, nil
 	}
 	base := sdkBase(env.Env)
-	if !strings.Contains(base+image, "python") {
+	binary := hasGoBinary(env.Env)
+	if !binary && !strings.Contains(base+image, "python") {
 		return nil, &beam.Error{Code: beam.Unavailable, Where: "container image " + image,
-			What: "no Docker engine answers, and only Python harnesses can stand in for a container",
+			What: "no Docker engine answers, and only Python and Go harnesses can stand in for a container",
 			Cure: "start Docker, or choose --environment_type=LOOPBACK, EXTERNAL or PROCESS"}
 	}
 	return &standIn{
 		process: process{where: "stand-in for container image " + image, argv: []string{s.cfg.Executable, "boot"}},
-		image:   image, base: base, chosen: s.cfg.Processes,
+		image:   image, base: base, chosen: s.cfg.Processes, binary: binary,
 	}, nil
+}
+
+// hasGoBinary tells whether the pipeline's Go binary, which is the harness, is
+// among the job's files.
+func hasGoBinary(env *pipepb.Environment) bool {
+	return slices.ContainsFunc(env.GetDependencies(), func(d *pipepb.ArtifactInformation) bool { return d.GetRoleUrn() == boot.RoleGoWorker })
 }
 
 // sdkBase is the image that an environment's SDK is made for, as it tells in
@@ -127,12 +136,17 @@ type standIn struct {
 	process
 	image, base string
 	chosen      bool // by the server's user
+	// binary: they run the pipeline's Go binary, which needs nothing of the image.
+	binary bool
 }
 
 func (s *standIn) notice(ctx context.Context) string {
 	text := fmt.Sprintf("No Docker engine answers: local processes stand in for the container image %s.", s.image)
 	if s.chosen {
 		text = fmt.Sprintf("As the server was told, local processes stand in for the container image %s.", s.image)
+	}
+	if s.binary {
+		return text + " They run the pipeline's Go binary."
 	}
 	want := wanted(s.base, s.image)
 	choice, err := python.Choose(ctx, "", want)

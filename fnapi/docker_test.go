@@ -91,7 +91,19 @@ func TestAServerCanBeToldToRunProcesses(t *testing.T) {
 	r.up()
 }
 
-func TestOnlyPythonStandsIn(t *testing.T) {
+func TestAGoBinaryStandsInForItsContainer(t *testing.T) {
+	fakeDocker(t, 1)
+	r := newRig(t, fnapi.Config{Executable: "/no/fresnel"})
+	env := image("apache/beam_go_sdk:2.77.0", "beam:version:sdk_base:go")
+	env.Dependencies = []*pipepb.ArtifactInformation{{RoleUrn: "beam:artifact:role:go_worker_binary:v1"}}
+	r.pool(fnapi.Environment{Env: env, Parallelism: 1})
+	e := r.awaitLog("No Docker engine answers: local processes stand in for the container image apache/beam_go_sdk:2.77.0.")
+	if !strings.HasSuffix(e.Message, "They run the pipeline's Go binary.") {
+		t.Errorf("the warning is %q", e.Message)
+	}
+}
+
+func TestOnlyPythonAndGoStandIn(t *testing.T) {
 	fakeDocker(t, 1)
 	r := newRig(t, fnapi.Config{})
 	_, err := r.server.Pool(t.Context(), fnapi.Environment{Env: image("apache/beam_java17_sdk:2.77.0")}, r)

@@ -23,12 +23,15 @@ const (
 	typeURL          = "beam:artifact:type:url:v1"
 	roleStagingTo    = "beam:artifact:role:staging_to:v1"
 	roleRequirements = "beam:artifact:role:pip_requirements_file:v1"
+	// RoleGoWorker is that of a Go pipeline's binary, which is its own harness.
+	RoleGoWorker = "beam:artifact:role:go_worker_binary:v1"
 )
 
 // file is a staged file.
 type file struct {
 	name         string // below the staging directory
 	requirements bool   // it is a requirements file by role
+	goWorker     bool   // it is a Go harness by role
 	sha256       string // in hex
 }
 
@@ -65,7 +68,7 @@ func resolve(ctx context.Context, client jobpb.ArtifactRetrievalServiceClient, a
 }
 
 func fetchOne(ctx context.Context, client jobpb.ArtifactRetrievalServiceClient, a *pipepb.ArtifactInformation, i int, dir string) (file, error) {
-	f := file{requirements: a.GetRoleUrn() == roleRequirements}
+	f := file{requirements: a.GetRoleUrn() == roleRequirements, goWorker: a.GetRoleUrn() == RoleGoWorker}
 	var err error
 	if f.name, err = stagedName(a, i); err != nil {
 		return f, err

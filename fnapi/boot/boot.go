@@ -1,16 +1,18 @@
-// Package boot starts Python SDK harnesses: what the boot program of Beam's
-// containers does inside an image, here for a local process.
+// Package boot starts Python and Go SDK harnesses: what the boot programs of
+// Beam's containers do inside an image, here for a local process.
 //
 // Run fetches what the runner has for the worker (provision info, artifacts),
 // finds or makes a Python environment that has the job's dependencies, and
-// runs Beam's harness in it until it ends. Service does so for whoever asks:
-// it is a BeamFnExternalWorkerPool.
+// runs Beam's harness in it until it ends. Where one of the artifacts is a Go
+// pipeline's binary, that is the harness. Service does so for whoever asks: it
+// is a BeamFnExternalWorkerPool.
 //
 //	provision.go     what the runner says of the worker
 //	artifact.go      the job's files → DIR/staged
 //	needs.go         staged requirements and packages → what to install
 //	python/          which Python; venvs, kept by hash
 //	harness.go       the environment variables, the process
+//	gobinary.go      a Go pipeline's binary as its harness
 //	service.go       the worker pool
 //
 // It knows the protocol of Beam's container contract and no more of the
@@ -64,12 +66,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("cannot fetch the job's files from %s: %w", cfg.Artifact, err)
 	}
+	if binary := goWorker(files); binary != "" {
+		return runGo(ctx, cfg, info, filepath.Join(staged, binary), dir)
+	}
 	env, err := environment(ctx, cfg, info, dependencies(files, staged))
 	if err != nil {
 		return err
 	}
 	defer env.Release()
-	return runHarness(ctx, cfg, info, env.Interpreter, dir)
+	return runPython(ctx, cfg, info, env.Interpreter, dir)
 }
 
 // environment is the Python that the harness runs in.

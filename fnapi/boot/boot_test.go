@@ -164,6 +164,33 @@ echo "options $(cat $PIPELINE_OPTIONS_FILE)"
 	}
 }
 
+// TestAGoBinaryIsItsOwnHarness: it is run as the boot program of Beam's Go
+// container runs it, and no Python is looked for.
+func TestAGoBinaryIsItsOwnHarness(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t)
+	r.stage("other", "", "")
+	r.stage("go-pipeline", "#!/bin/sh\necho $0 $@\ncat $PIPELINE_OPTIONS_FILE\nexit 0 #", "")
+	r.info.Dependencies[1].RoleUrn = RoleGoWorker
+	options, err := structpb.NewStruct(map[string]any{"beam:option:go_options:v1": map[string]any{"options": map[string]any{"a": "b"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.info.PipelineOptions = options
+	dir := t.TempDir()
+	var out printed
+	if err := Run(t.Context(), Config{ID: "worker-1", Provision: r.endpoint, Dir: dir, Print: out.add, Python: "/no/python"}); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%[1]s/staged/1-go-pipeline --worker=true --id=worker-1 --logging_endpoint=%[2]s --control_endpoint=%[2]s --semi_persist_dir=%[1]s", dir, r.endpoint)
+	if !out.has(want) {
+		t.Errorf("the binary printed %q, want %q", out.lines, want)
+	}
+	if all := strings.Join(out.lines, ""); !strings.Contains(all, `"beam:option:go_options:v1":{"options":{"a":"b"}}`) {
+		t.Errorf("the binary has no options: %q", all)
+	}
+}
+
 func TestUsersCacheSizeIsKept(t *testing.T) {
 	t.Parallel()
 	const name = "beam:option:max_cache_memory_usage_mb:v1"

@@ -35,17 +35,21 @@ const (
 	maxEnviron = 100 << 10
 )
 
-func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
+func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
 	env, err := harnessVariables(cfg, info, dir)
 	if err != nil {
 		return err
 	}
-	p, err := child.Start(child.Spec{
-		Path: interpreter.Path, Args: []string{"-c", harnessProgram},
-		Env: append(python.Environ(), env...), Line: cfg.Print,
-	})
+	return runHarness(ctx, cfg, child.Spec{Path: interpreter.Path, Args: []string{"-c", harnessProgram}, Env: env})
+}
+
+// runHarness runs a harness, with the variables of its own added to ours, until
+// it ends or ctx does.
+func runHarness(ctx context.Context, cfg Config, spec child.Spec) error {
+	spec.Env, spec.Line = append(python.Environ(), spec.Env...), cfg.Print
+	p, err := child.Start(spec)
 	if err != nil {
-		return fmt.Errorf("cannot start %s: %w", interpreter.Path, err)
+		return fmt.Errorf("cannot start %s: %w", spec.Path, err)
 	}
 	if cfg.Started != nil {
 		cfg.Started()
@@ -62,7 +66,7 @@ func runHarness(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, inter
 	return nil
 }
 
-// harnessVariables are the environment variables that Beam's Python harness is
+// harnessVariables are the environment variables that Beam's harnesses are
 // configured with.
 func harnessVariables(cfg Config, info *fnpb.ProvisionInfo, dir string) ([]string, error) {
 	options, err := json.Marshal(withCache(info.GetPipelineOptions().AsMap()))
@@ -90,7 +94,7 @@ func harnessVariables(cfg Config, info *fnpb.ProvisionInfo, dir string) ([]strin
 		env = append(env, "LOGGING_API_SERVICE_DESCRIPTOR="+descriptor(cfg.Logging))
 	}
 	if status := info.GetStatusEndpoint().GetUrl(); status != "" {
-		env = append(env, "STATUS_API_SERVICE_DESCRIPTOR="+descriptor(status))
+		env = append(env, "STATUS_API_SERVICE_DESCRIPTOR="+descriptor(status), "STATUS_ENDPOINT="+status) // Python's, Go's
 	}
 	return env, nil
 }
