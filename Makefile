@@ -19,6 +19,7 @@ prism := .cache/tools/prism
 need := internal/tools/need.sh
 venv := .venv/ready
 kafka := .cache/kafka/ready
+gosuites := .cache/gosdk/ready
 
 # Modules beside the main one: what they need, the runner must not.
 modules := $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod examples/*/*/go.mod))
@@ -62,7 +63,7 @@ fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests ru
 	@GO=$(GO) internal/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: integration
-integration: build modules parts $(venv) ## whole-system tests: conformance, real Kafka, real MariaDB, crashes
+integration: build modules parts gosuites $(venv) ## whole-system tests: conformance, real Kafka, real MariaDB, crashes
 	$(GO) test -count 1 -timeout 45m -v ./integration/conformance # -v shows the counts of Beam's suites
 	$(GO) test -count 1 -timeout 45m -p 1 $$($(GO) list ./integration/... | grep -v /conformance)
 	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test -count 1 ./...); done
@@ -79,6 +80,9 @@ microbench: build parts $(venv) ## Go's benchmarks, for BENCHTIME (1s) each
 parts: $(kafka) ## fetch the real Kafka and MariaDB that tests run on
 	@$(need) 'command -v mariadbd' mariadb-server-core mariadb-client-core
 	@$(need) 'command -v java' openjdk-17-jre-headless
+
+.PHONY: gosuites
+gosuites: $(gosuites) ## build the tests of Beam's Go SDK that integration runs
 
 .PHONY: venv
 venv: $(venv) ## make .venv, with the Beam that tests and demo run
@@ -99,6 +103,10 @@ $(golangci): # built from source: the Go module proxy is where every other depen
 
 $(prism): $(wildcard integration/bench/prism/*)
 	cd integration/bench/prism && $(GO) build -trimpath -o $(CURDIR)/$@ .
+
+$(gosuites): $(wildcard integration/conformance/gosdk/*)
+	cd integration/conformance/gosdk && $(GO) test -c -ldflags='-s -w' -o $(CURDIR)/$(@D)/ $$($(GO) list -f '{{join .Imports " "}}')
+	touch $@
 
 $(venv): internal/tools/requirements.txt
 	@$(need) '$(PYTHON) -c "import ensurepip"' python3.11 python3.11-venv

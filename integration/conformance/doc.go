@@ -1,14 +1,19 @@
-// Package conformance runs Beam's own Python test suites on Fresnel, as they are
-// and by name:
+// Package conformance runs Beam's own Python and Go test suites on Fresnel, as
+// they are and by name:
 //
 //	prism_runner_test       starts fresnel itself, as its --prism_bin; workers are the client's (LOOPBACK)
 //	portable_runner_test    its classes with our endpoint (testdata/portable_runner_test.py), a class for each way to run workers
 //	transforms.*_test, ...  the tests of TestPipeline, with --runner=PortableRunner
 //
+// and of the Go SDK (the module in gosdk builds them: make gosuites)
+//
+//	primitives, regression, synthetic, wordcount    with --runner=universal, for which they filter no test
+//
 // Each prints pytest's closing line ("84 passed, 15 skipped in 61.20s"; go test
 // -v shows it), and fails for every test that fails and is not in
 // testdata/excluded.txt with the reason, or that is and passes.
 //
-// Without .venv (make venv) the suites are skipped. FRESNEL_CONFORMANCE=all runs
-// what takes longer than its place in `make integration` allows.
+// Without .venv (make venv) the suites are skipped, and without .cache/gosdk those
+// of the Go SDK. FRESNEL_CONFORMANCE=all runs what takes longer than its place in
+// `make integration` allows.
 package conformance
