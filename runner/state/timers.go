@@ -147,7 +147,7 @@ func (s *Shard) Times(wm beam.EventTime) (nextEvent beam.EventTime, nextProcessi
 	}
 	for _, kind := range []byte("HS") {
 		if t, ok := s.first(kind); ok {
-			hold = min(hold, t)
+			hold = min(hold, t, beam.LastHold)
 		}
 	}
 	return nextEvent, nextProcessing, hold
