@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"slices"
+
+	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
@@ -230,6 +233,11 @@ func (hb *harnessBundle) close(el *coder.Element) error {
 		}
 		return hb.keep(sh, window, user)
 	})
+}
+
+// closes tells whether a family fires when windows expire.
+func (e *expiry) closes(f fnapi.TimerFamily) bool {
+	return e != nil && slices.ContainsFunc(e.closing, func(c *timerFamily) bool { return c.TimerFamily == f })
 }
 
 // noFiring is an encoded pane.

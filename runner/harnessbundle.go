@@ -203,6 +203,9 @@ func (hb *harnessBundle) fire(t state.Timer) {
 	if n := len(hb.due); n == 0 || hb.due[n-1].TimerFamily != f {
 		hb.due = append(hb.due, fnapi.TimerData{TimerFamily: f})
 	}
+	if hb.x.expiry.closes(f) {
+		t.Fire = t.Hold // an SDK may emit at either, and the window must hold it
+	}
 	run := &hb.due[len(hb.due)-1]
 	run.Data = coder.AppendTimer(run.Data, &coder.Timer{Key: t.User, Tag: t.Tag, Windows: t.Window, WindowCount: 1,
 		Fire: t.Fire, Hold: t.Hold, Pane: t.Pane})

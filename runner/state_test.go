@@ -265,7 +265,7 @@ func TestAWindowsEndIsTold(t *testing.T) {
 			return c.Append(bagKey(str(e.key), e.Windows), str(e.value))
 		}, func(family string, timer *coder.Timer) error {
 			all, err := c.bag(timer.Key, timer.Windows)
-			return firstError(err, c.out(fired(timer, fmt.Sprint(family, int64(timer.Hold), all))))
+			return firstError(err, c.out(fired(timer, fmt.Sprint(family, int64(timer.Hold), "/", int64(timer.Fire), all))))
 		})
 	}
 	out := r.sink("out")
@@ -278,7 +278,7 @@ func TestAWindowsEndIsTold(t *testing.T) {
 			d.OnWindowExpirationTimerFamilySpec = "event"
 		}, "in=u_b", "out=u_c:").write("write", "out", "u_c")
 	r.start(p).mustEnd()
-	out.want("a=event59999 [1 4]", "a=event119999 [2]", "b=event119999 [3]")
+	out.want("a=event59999/59999 [1 4]", "a=event119999/119999 [2]", "b=event119999/119999 [3]")
 }
 
 // entriesOf counts the entries of a job's store.
