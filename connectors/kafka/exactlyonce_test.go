@@ -495,3 +495,22 @@ func TestJavaSeesEveryRecordOnce(t *testing.T) {
 		t.Errorf("%d records of 25, by our decoder %d: %s", len(got), len(want), difference(got, want))
 	}
 }
+
+// BenchmarkWriteEntry writes entries of five rows to two partitions.
+func BenchmarkWriteEntry(b *testing.B) {
+	k := broker(b)
+	for _, guarantee := range []string{exactlyOnceWord, atLeastOnce} {
+		b.Run(guarantee, func(b *testing.B) {
+			topic := newTopic(b, k, 2)
+			o := &outbox{t: b, sink: durableSink(b, k, topic, func(w *writeSpec) { w.Producer[guaranteeKey] = guarantee }), epoch: 1}
+			n := int64(0)
+			for b.Loop() {
+				n++
+				if err := o.send(b.Context(), n); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(o.faults), "faults")
+		})
+	}
+}
