@@ -300,6 +300,37 @@ func TestSplitsOfBundlesOfSeveralShards(t *testing.T) {
 	}
 }
 
+// TestAnElementOfSeveralWindowsIsCutIntoSeveralRoots: Beam's Java SDK splits it
+// within one of its windows, and gives a root for the windows before that and one
+// for those after it. The next split replaces them all.
+func TestAnElementOfSeveralWindowsIsCutIntoSeveralRoots(t *testing.T) {
+	t.Parallel()
+	hb, j := cutting(t, []int{3})
+	roots := func(values ...string) (all []fnapiApplication, late []fnapiResidual) {
+		for _, v := range values {
+			a := fnapiApplication{Element: elem(0, "k", v)}
+			all, late = append(all, a), append(late, fnapiResidual{Application: a})
+		}
+		return all, late
+	}
+	for _, step := range []struct{ kept, given, primary, residual string }{
+		{"whole partly", "rest unseen", "0 whole partly", "rest unseen 2"},
+		{"whole less", "more", "0 whole less", "more"},
+	} {
+		s := &fnapiSplit{LastPrimary: 0, FirstResidual: 2}
+		s.Primaries, _ = roots(strings.Fields(step.kept)...)
+		_, s.Residuals = roots(strings.Fields(step.given)...)
+		c := &cut{hb: hb}
+		if err := c.make(s, false); err != nil {
+			t.Fatal(err)
+		}
+		primary, residual := j.values(hb, c.done.Primary)[0], j.values(hb, c.done.Residual)[0]
+		if primary != step.primary || residual != step.residual {
+			t.Errorf("the bundle keeps %q and gives back %q, want %q and %q", primary, residual, step.primary, step.residual)
+		}
+	}
+}
+
 // TestASplitOfInputThatIsOverGivesBackNothing: Beam's Go SDK goes on counting
 // behind it.
 func TestASplitOfInputThatIsOverGivesBackNothing(t *testing.T) {
