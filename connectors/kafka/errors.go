@@ -25,7 +25,7 @@ var refused = []kafkago.Error{
 	kafkago.IllegalSASLState, kafkago.InvalidTopic, kafkago.InvalidGroupId, kafkago.MessageSizeTooLarge,
 	kafkago.RecordListTooLarge, kafkago.InvalidRequiredAcks, kafkago.UnsupportedVersion, kafkago.PolicyViolation,
 	kafkago.SecurityDisabled, kafkago.InvalidRequest, kafkago.UnsupportedCompressionType, kafkago.InvalidRecord,
-	kafkago.InvalidTimestamp, kafkago.UnsupportedForMessageFormat,
+	kafkago.InvalidTimestamp, kafkago.UnsupportedForMessageFormat, kafkago.InvalidTransactionTimeout,
 }
 
 // explain makes a coded error of what a request ended with: what cannot be
@@ -68,6 +68,8 @@ func cureOf(code kafkago.Error) string {
 		return "set sasl.mechanism to one that the broker has enabled"
 	case kafkago.MessageSizeTooLarge, kafkago.RecordListTooLarge:
 		return "raise max.message.bytes of the topic, or write smaller records"
+	case kafkago.InvalidTransactionTimeout:
+		return "set transaction.timeout.ms to at most the broker's transaction.max.timeout.ms"
 	}
 	return ""
 }

@@ -114,7 +114,7 @@ func (w *exactlyOnce) begin(ctx context.Context) error {
 func (w *exactlyOnce) progress(ctx context.Context, stable bool) (progress, error) {
 	topics, err := w.txn.offsets(ctx, stable)
 	if err != nil {
-		return progress{}, w.failed(err, "read the progress of group "+w.txn.id)
+		return progress{}, w.explainTxn(err, "read the progress of group "+w.txn.id)
 	}
 	var p progress
 	for _, topic := range topics {

@@ -353,6 +353,17 @@ func TestAnOwnerThatWasPausedTooLongGoesOn(t *testing.T) {
 	once(t, k, topic, 3)
 }
 
+func TestATimeoutThatTheBrokerRefusesEndsTheJob(t *testing.T) {
+	k := broker(t)
+	topic := newTopic(t, k, 2)
+	for _, millis := range []string{"0", "3600000"} {
+		s := durableSink(t, k, topic, func(w *writeSpec) { w.Producer["transaction.timeout.ms"] = millis })
+		if _, _, err := s.Open(t.Context(), 0, 1); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "transaction.timeout.ms") {
+			t.Errorf("%s ms: %v", millis, err)
+		}
+	}
+}
+
 func TestAProgressThatIsLostStopsTheSink(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
@@ -476,6 +487,8 @@ func TestJavaSeesEveryRecordOnce(t *testing.T) {
 	if err := o.send(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
+	want := contents(t, k, topic) // and no transaction is open any more
+	slices.Sort(want)
 	program := filepath.Join("testdata", "ReadCommitted.java")
 	cmd := exec.Command("java", append(parts.KafkaJava(), program, k.Addr(), topic)...)
 	var problem strings.Builder
@@ -489,8 +502,6 @@ func TestJavaSeesEveryRecordOnce(t *testing.T) {
 	}
 	got := strings.Fields(string(out))
 	slices.Sort(got)
-	want := contents(t, k, topic)
-	slices.Sort(want)
 	if len(got) != 25 || !slices.Equal(got, want) {
 		t.Errorf("%d records of 25, by our decoder %d: %s", len(got), len(want), difference(got, want))
 	}

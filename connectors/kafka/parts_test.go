@@ -528,22 +528,36 @@ func contents(t testing.TB, k *parts.Kafka, topic string) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	all, err := s.partitions(ctx)
-	var ends map[topicPartition]int64
-	for err == nil {
-		if ends, err = s.listOffsets(ctx, all, kafkago.LastOffset); beam.CodeOf(err) != beam.Unavailable {
-			break
-		}
-		time.Sleep(50 * time.Millisecond) // a topic that was just made
-		err = ctx.Err()
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	ends := settled(ctx, t, s, all)
 	var out []string
 	for _, tp := range all {
 		out = append(out, partitionContents(ctx, t, s, tp, ends[tp])...)
 	}
 	return out
+}
+
+// settled returns the partitions' ends when no transaction is open in them: the
+// broker answers to the end of one before its markers are everywhere.
+func settled(ctx context.Context, t testing.TB, s *source, all []topicPartition) map[topicPartition]int64 {
+	t.Helper()
+	for {
+		s.consumer.isolation = kafkago.ReadUncommitted
+		whole, err := s.listOffsets(ctx, all, kafkago.LastOffset)
+		s.consumer.isolation = kafkago.ReadCommitted
+		if err == nil {
+			var stable map[topicPartition]int64
+			if stable, err = s.listOffsets(ctx, all, kafkago.LastOffset); err == nil && maps.Equal(stable, whole) {
+				return stable
+			}
+		}
+		if err != nil && beam.CodeOf(err) != beam.Unavailable || ctx.Err() != nil {
+			t.Fatal(err, ctx.Err())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // partitionContents decodes the records of a partition up to its end.
