@@ -30,13 +30,13 @@ func TestPortableRunnerSuite(t *testing.T) {
 		slow bool
 	}{
 		{name: "PortableRunnerTest"},
-		{name: "PortableRunnerTestWithLoopback"},
+		{name: "PortableRunnerOptimizedWithoutFusion"},
 		{name: "PortableRunnerTestWithExternalEnv"},
-		{name: "PortableRunnerTestWithSubprocesses", slow: true},
-		{name: "PortableRunnerTestWithSubprocessesAndMultiWorkers", slow: true},
-		{name: "PortableRunnerOptimizedWithoutFusion", slow: true},
-		{name: "PortableRunnerTestWithDocker", slow: true},
-		{name: "PortableRunnerTestWithWorkerPool", slow: true}, // new processes for every pipeline
+		{name: "PortableRunnerTestWithSubprocesses"},
+		{name: "PortableRunnerTestWithSubprocessesAndMultiWorkers"},
+		{name: "PortableRunnerTestWithLoopback"},
+		{name: "PortableRunnerTestWithDocker", slow: true},     // no class of Beam's; the same processes where there is no Docker
+		{name: "PortableRunnerTestWithWorkerPool", slow: true}, // no class of Beam's; new processes for every pipeline
 	} {
 		t.Run(class.name, func(t *testing.T) {
 			if class.slow {
@@ -48,7 +48,6 @@ func TestPortableRunnerSuite(t *testing.T) {
 }
 
 func TestPipelineSuites(t *testing.T) {
-	onlyIfAll(t)
 	endpoint := serve(t, buildFresnel(t))
 	for _, module := range []string{
 		"transforms.ptransform_test", "transforms.sideinputs_test", "transforms.combiners_test", "transforms.create_test",

@@ -11,9 +11,10 @@
 //
 // Each prints pytest's closing line ("84 passed, 15 skipped in 61.20s"; go test
 // -v shows it), and fails for every test that fails and is not in
-// testdata/excluded.txt with the reason, or that is and passes.
+// testdata/excluded.txt with the reason, or that is and passes. All counts are
+// printed together at the end.
 //
 // Without .venv (make venv) the suites are skipped, and without .cache/gosdk those
-// of the Go SDK. FRESNEL_CONFORMANCE=all runs what takes longer than its place in
-// `make integration` allows.
+// of the Go SDK. FRESNEL_CONFORMANCE=all also runs two classes of our own, the
+// tests of portable_runner_test on workers of other kinds.
 package conformance

@@ -60,6 +60,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer func() { _ = os.RemoveAll(tempDir) }()
+		defer counts.print()
 		return m.Run()
 	}())
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -55,11 +57,35 @@ func (s suite) run(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	keepLog(t, out)
 	t.Log(closingLine(out))
+	counts.add(t.Name(), closingLine(out))
 	results, readErr := readReport(report)
 	if readErr != nil || ctx.Err() != nil {
 		t.Fatalf("pytest ended with %v, and its report is unreadable (%v):\n%s", err, readErr, tail(string(out)))
 	}
 	judge(t, results, readExclusions(t))
+}
+
+// counts are what the suites have come to, for one look at the end.
+var counts table
+
+// table is lines of two columns.
+type table struct {
+	mu    sync.Mutex
+	lines [][2]string
+}
+
+func (c *table) add(name, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines = append(c.lines, [2]string{name, text})
+}
+
+func (c *table) print() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		fmt.Printf("%-80s %s\n", l[0], l[1])
+	}
 }
 
 // beamPlugin makes a directory with the conftest and the settings of Beam's
