@@ -179,7 +179,7 @@ func TestNothingHoldsUpACancel(t *testing.T) {
 // TestBundlesAreFinalizedOnceTheyAreCommitted, and only those.
 func TestBundlesAreFinalizedOnceTheyAreCommitted(t *testing.T) {
 	r := newRig(t)
-	elements, want := numbers(100)
+	elements, want := numbers(300)
 	r.do["make"] = create(elements...)
 	var tries, dead atomic.Int32
 	var died atomic.Value

@@ -27,9 +27,8 @@ func (s *wholeSender) send(data []byte, r run) {
 
 // spreadSender deals runs to one shard after the other. They are short at
 // first, so that few elements that take long are dealt out too. But the very
-// first are one run, no more than a stage's first bundle would take: a handful of
-// elements, of which there is one in most small jobs, is one bundle instead of
-// four, and is split if it takes long.
+// first are one run: a handful of elements, of which there is one in most small
+// jobs, is one bundle, and is split if it takes long.
 type spreadSender struct {
 	c     *collector
 	edge  *edge
@@ -38,7 +37,7 @@ type spreadSender struct {
 }
 
 const (
-	spreadFirst = 16
+	spreadFirst = 100
 	spreadCount = 1024
 	spreadBytes = 128 << 10
 )
@@ -47,7 +46,7 @@ func (s *spreadSender) element(data []byte, end int, el *coder.Element) {
 	s.run.end = end
 	s.run.count++
 	s.run.least = min(s.run.least, el.Hold)
-	most := min(1+s.dealt/(4*s.edge.shards), spreadCount)
+	most := min(1+max(s.dealt-spreadFirst, 0)/(4*s.edge.shards), spreadCount)
 	if s.dealt == 0 {
 		most = spreadFirst
 	}

@@ -23,12 +23,20 @@ func (g *graph) checkCombine(n *node) error {
 }
 
 // liftable says whether values may be combined before they are grouped. A
-// trigger that counts elements, or fires at each, would see fewer of them.
+// trigger that counts elements, or fires at each, would see fewer of them. A
+// pane's timestamp that is the earliest or latest of those that were not late
+// would be that of some that were combined with late ones, if any can be late.
 func (g *graph) liftable(n *node) bool {
 	for _, coll := range n.inputs {
-		return liftableTrigger(g.strategy(coll).GetTrigger(), 0)
+		s := g.strategy(coll)
+		return (g.bounded(coll) || !byElements(s.GetOutputTime())) && liftableTrigger(s.GetTrigger(), 0)
 	}
 	return false
+}
+
+// byElements tells whether elements decide the timestamp of their pane.
+func byElements(t pipepb.OutputTime_Enum) bool {
+	return t == pipepb.OutputTime_EARLIEST_IN_PANE || t == pipepb.OutputTime_LATEST_IN_PANE
 }
 
 func liftableTrigger(t *pipepb.Trigger, depth int) bool {

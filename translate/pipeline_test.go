@@ -189,6 +189,12 @@ var byHand = map[string]func(p pipe){
 		p.add("read", "native:source", nil, "out=a:kv")
 		p.add("sum", urnCombinePerKey, &pipepb.CombinePayload{AccumulatorCoderId: "mine"}, "in=a", "out=b:kv")
 	},
+	// An element may be late, and must not take others with it.
+	"combine_by_elements_time": func(p pipe) {
+		p.Components.WindowingStrategies["global"].OutputTime = pipepb.OutputTime_EARLIEST_IN_PANE
+		p.add("read", "native:source", nil, "out=u_a:kv")
+		p.add("sum", urnCombinePerKey, &pipepb.CombinePayload{AccumulatorCoderId: "mine"}, "in=u_a", "out=b:kv")
+	},
 	"stable_input": func(p pipe) {
 		p.add("impulse", urnImpulse, nil, "out=a:bytes")
 		p.add("make", urnParDo, pardo(), "in=a", "out=b:bytes")
