@@ -3,6 +3,7 @@ package window
 import (
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/runner/store"
 )
 
 // The append way: nothing is known of a key until its window closes.
@@ -23,6 +24,8 @@ type held struct {
 	refs int
 	// size is what they take of memory.
 	size int
+	// away is where they are, if they are on disk.
+	away store.Extent
 }
 
 // segment is the part of a window in some held bytes.
@@ -258,6 +261,7 @@ func (a *appending) fireEventTime(out *Output) error {
 		if err := a.s.g.group(b, out); err != nil {
 			return err
 		}
+		a.release(b)
 	}
 }
 

@@ -3,6 +3,7 @@ package window
 import (
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/runner/store"
 )
 
 // Config is what all shards of a group stage share.
@@ -27,6 +28,9 @@ type Config struct {
 	CustomMaxTimestamp func(raw []byte) (beam.EventTime, error)
 	// CustomMerge merges the windows of one key, for a custom merging function.
 	CustomMerge func(windows [][]byte) ([]Merge, error)
+	// Spill takes what shards hold when they are asked to Relieve memory; nil keeps
+	// all in it. AppendState needs all in memory.
+	Spill *store.Spill
 }
 
 // Merge says that some windows become one. Windows are encoded; each is a

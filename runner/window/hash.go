@@ -53,6 +53,8 @@ type grouper struct {
 	table []uint64
 	// blocks are the full ones of the batch.
 	blocks []Block
+	// buf has the segment that a pass is at, if that was on disk.
+	buf []byte
 }
 
 var hashSeed = maphash.MakeSeed()
@@ -78,7 +80,9 @@ func (g *Grouping) group(b *bucket, out *Output) error {
 	}
 	for from := 0; from < len(p.groups); {
 		to := p.layOut(from, out)
-		p.fill(uint32(from), uint32(to), &out.panes)
+		if err := p.fill(uint32(from), uint32(to), &out.panes); err != nil {
+			return err
+		}
 		p.handOver(out)
 		from = to
 	}
@@ -87,9 +91,13 @@ func (g *Grouping) group(b *bucket, out *Output) error {
 
 // scan is the first pass over a segment.
 func (p *grouper) scan(s *segment) error {
+	data, err := p.load(s)
+	if err != nil {
+		return err
+	}
 	if s.offsets == nil {
-		for at := 0; at < len(s.data); {
-			n, err := p.element(s, at)
+		for at := 0; at < len(data); {
+			n, err := p.element(s, data, at)
 			if err != nil {
 				return err
 			}
@@ -98,16 +106,16 @@ func (p *grouper) scan(s *segment) error {
 		return nil
 	}
 	for _, at := range s.offsets {
-		if _, err := p.element(s, int(at)); err != nil {
+		if _, err := p.element(s, data, int(at)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *grouper) element(s *segment, at int) (int, error) {
+func (p *grouper) element(s *segment, data []byte, at int) (int, error) {
 	var e coder.Element
-	n, err := p.g.Input.Scan(s.data[at:], &e)
+	n, err := p.g.Input.Scan(data[at:], &e)
 	if err != nil {
 		return 0, badBlock(err)
 	}
@@ -229,10 +237,14 @@ func (p *grouper) sizeOf(g *group) int {
 
 // fill is the second pass, for the groups of a batch. What is not in a full
 // block is still in w.
-func (p *grouper) fill(from, to uint32, w *blockWriter) {
+func (p *grouper) fill(from, to uint32, w *blockWriter) error {
 	refs := p.refs
 	for i := range p.b.segments {
 		s := &p.b.segments[i]
+		data, err := p.load(s)
+		if err != nil {
+			return err
+		}
 		for j := range refs[:s.count] {
 			r := &refs[j]
 			if r.group < from || r.group >= to {
@@ -243,10 +255,11 @@ func (p *grouper) fill(from, to uint32, w *blockWriter) {
 			if int(g.block) < len(p.blocks) {
 				block = p.blocks[g.block].Data
 			}
-			g.size += copy(block[g.size:], s.data[r.at:r.at+r.size])
+			g.size += copy(block[g.size:], data[r.at:r.at+r.size])
 		}
 		refs = refs[s.count:]
 	}
+	return nil
 }
 
 // handOver gives away the full blocks.

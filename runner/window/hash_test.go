@@ -8,6 +8,7 @@ import (
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/runner/store"
 )
 
 // grouped is a model of GroupByKey: the values of each key and window, one
@@ -47,6 +48,7 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 		windows, blockSize int
 		trigger            string
 	}{
+		{"much", 300_000, 5_000, 40, 3, 0, "default"},
 		{"distinct keys", 20_000, 1 << 40, 10, 1, 0, "default"},
 		{"few keys", 20_000, 3, 10, 1, 4000, "default"},
 		{"some keys", 20_000, 500, 30, 1, 4000, "default"},
@@ -58,10 +60,10 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 		{"incremental", 20_000, 100, 30, 5, 4000, "end-of-window(early=never)"},
 		{"incremental, hot", 20_000, 2, 300, 1, 0, "end-of-window(early=never)"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		test := func(t *testing.T, spill *store.Spill) {
 			t.Parallel()
 			s := newStrategy(map[string]string{"window": "fixed(10s)", "trigger": c.trigger})
-			g, err := NewGrouping(Config{Strategy: s, Input: coder.NewWindowed(coder.KVOf(coder.Bytes, coder.Bytes), coder.IntervalWindow)})
+			g, err := NewGrouping(Config{Strategy: s, Input: coder.NewWindowed(coder.KVOf(coder.Bytes, coder.Bytes), coder.IntervalWindow), Spill: spill})
 			must(err)
 			r := rand.New(rand.NewPCG(1, 2))
 			shard, d := g.NewShard(), desk{g: g}
@@ -76,9 +78,10 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 					coder.AppendLengthPrefixed(nil, key), coder.AppendLengthPrefixed(nil, value))
 				if len(block) > 100_000 {
 					must(shard.Add(block, beam.MinEventTime, d.now, out))
+					shard.Relieve()
 					block = nil
 				}
-				if i == c.elements/2 {
+				if i == c.elements/2 && spill == nil {
 					shard, err = g.RestoreShard(shard.AppendState(nil))
 					must(err)
 				}
@@ -97,7 +100,39 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 			if shard.Bytes() != 0 {
 				t.Errorf("%d bytes are left", shard.Bytes())
 			}
+		}
+		t.Run(c.name, func(t *testing.T) { test(t, nil) })
+		t.Run(c.name+", on disk", func(t *testing.T) {
+			spill := store.NewSpill(t.TempDir())
+			t.Cleanup(spill.Close)
+			test(t, spill)
 		})
+	}
+}
+
+// A shard that is relieved holds next to nothing, however much came.
+func TestWhatIsOnDiskIsNotHeld(t *testing.T) {
+	t.Parallel()
+	for _, fn := range []string{"global", "fixed(10s)"} {
+		c := bytesConfig(map[string]string{"window": fn})
+		c.Spill = store.NewSpill(t.TempDir())
+		defer c.Spill.Close()
+		ts := randomKey(30_000)
+		l := makeLoad(c.Strategy, 200_000, randomKey(100), func(i int) beam.EventTime { return beam.EventTime(ts(i)) })
+		g, err := NewGrouping(c)
+		must(err)
+		s, out := g.NewShard(), &Output{Panes: func(Block) {}}
+		for _, b := range l.blocks {
+			must(s.Add(b, beam.MinEventTime, desk{}.now, out))
+			s.Relieve()
+		}
+		if most := int64(relieveLeast + 256<<10); s.Bytes() > most {
+			t.Errorf("%s: %d bytes of %d are held", fn, s.Bytes(), l.bytes)
+		}
+		must(s.Advance(beam.MaxEventTime, desk{}.now, out))
+		if s.Bytes() != 0 {
+			t.Errorf("%s: %d bytes are held at the end", fn, s.Bytes())
+		}
 	}
 }
 

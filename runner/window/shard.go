@@ -5,6 +5,7 @@ import (
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/runner/store"
 )
 
 // Shard is the state of a group stage for a slice of the keys. It belongs to
@@ -34,6 +35,7 @@ type way interface {
 	keyCount() int
 	appendState(dst []byte) []byte
 	restore(r *reader) error
+	relieve(to *store.Spill)
 }
 
 // Add takes a block of whole input elements that are in the input when its
