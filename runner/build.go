@@ -10,7 +10,6 @@ import (
 	"fresnel/jobservice"
 	"fresnel/runner/engine"
 	"fresnel/runner/state"
-	"fresnel/runner/store"
 	"fresnel/runner/window"
 	"fresnel/translate"
 )
@@ -24,8 +23,9 @@ const (
 
 // newJob makes a job of a plan: stages, edges, executors, engine.
 func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *translate.Plan, rep jobservice.Reporter) (*job, error) {
-	j := &job{runner: r, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options),
-		store: store.NewMemory(), gates: newGates(), coders: newCoders(plan), clock: newWallClock(),
+	mem := newMemory(r.budget, r.cfg.SpillDir)
+	j := &job{runner: r, memory: mem, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options),
+		store: mem.newStore(), gates: newGates(), coders: newCoders(plan), clock: newWallClock(),
 		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
 	j.metrics = newMetrics()

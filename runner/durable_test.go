@@ -113,6 +113,9 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 		s.ID, s.Dir, s.Epoch, s.Resumed = beam.JobID("durable-"+strings.ReplaceAll(t.Name(), "/", "-")), dir, epoch, epoch > 1
 		w.last = s
 	}
+	for i := range w.done {
+		w.done[i].Store(false) // what was read but not committed is read again
+	}
 	j := w.r.start(w.pipe())
 	if cut > 0 {
 		time.Sleep(cut)

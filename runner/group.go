@@ -23,6 +23,8 @@ const compactedInput = 1
 type groupExecutor struct {
 	native
 	shards []*window.Shard
+	// held is what each shard was last counted to hold.
+	held []int64
 	// logs are what the shards of a durable job keep on disk; snapshots tells that
 	// what a bundle does cannot be done again, since the user's window function is
 	// asked.
@@ -44,12 +46,13 @@ func (j *job) newGroup(s *stage) (executor, error) {
 		return nil, err
 	}
 	grouping, err := window.NewGrouping(window.Config{CustomMerge: merge, Strategy: strategy, Input: in,
-		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators})
+		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators, Spill: j.spillOfGroups()})
 	if err != nil {
 		return nil, err
 	}
 	x := &groupExecutor{native: native{job: j, stage: s, once: true}, snapshots: merge != nil}
-	x.work = x.group
+	x.work, x.end = x.group, x.letGo
+	x.held = make([]int64, s.spec.Shards)
 	return x, x.makeShards(grouping)
 }
 
@@ -89,6 +92,7 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 		if err := takeIn(sh, in.Input, data, b.Watermark, b.Now, out); err != nil {
 			return err
 		}
+		x.job.memory.hold(sh, &x.held[work.Shard])
 	}
 	if work.EventDue || work.ProcessingDue {
 		if err := sh.Advance(b.Watermark, b.Now, out); err != nil {
@@ -96,11 +100,19 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 		}
 	}
 	out.Flush()
+	x.job.memory.hold(sh, &x.held[work.Shard])
 	c.out.Shards = append(c.out.Shards, groupTimes(work.Shard, sh))
 	if x.logs != nil {
 		c.fx.groups = append(c.fx.groups, x.logs[work.Shard].logged(x.stage.index, b, work, sh, x.snapshots))
 	}
 	return err
+}
+
+// letGo gives back what the shards held, at the end of the job.
+func (x *groupExecutor) letGo() {
+	for _, held := range x.held {
+		x.job.memory.budget.Add(-held)
+	}
 }
 
 // takeIn adds a block that came by an input.

@@ -34,6 +34,7 @@ type job struct {
 	work   sync.WaitGroup // goroutines of executors
 
 	store   store.Store
+	memory  *memory
 	journal *journal     // nil for a job in memory
 	asides  atomic.Int64 // counts questions beside the plan's flow
 	clock   clock
@@ -336,6 +337,9 @@ func (j *job) commit(c *engine.Commit) error {
 	if err := j.store.Apply(&batch); err != nil {
 		return internal("the store", err)
 	}
+	if err := j.memory.trouble(); err != nil {
+		j.warn(fmt.Sprintf("the job needs more memory than its limit: %v (make room there, or set TMPDIR to a directory that has it)", err))
+	}
 	j.applied = c.Seq
 	j.settle(c.Bundle, true)
 	if fx == nil {
@@ -480,6 +484,7 @@ func (j *job) close() {
 		p.close()
 	}
 	j.store.Close()
+	j.memory.spill.Close()
 }
 
 // asideID is the id of the next question beside the plan's flow.

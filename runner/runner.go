@@ -41,6 +41,11 @@ type Config struct {
 	// MaxPendingBytes is what may wait between stages before sources rest;
 	// 0 means 64 MiB.
 	MaxPendingBytes int64
+	// MemoryLimit is what the process should keep to, in bytes; 0 is no limit. Blocks
+	// and groupings of jobs in memory get a part of it, and live in temporary files
+	// beyond that, in SpillDir (the system's directory for such files if empty).
+	MemoryLimit int64
+	SpillDir    string
 	// Durability is the server's default for where the state of a job lives:
 	// memory, disk, or auto (also if empty), which leaves it to the job.
 	Durability string
@@ -51,6 +56,8 @@ type Runner struct {
 	cfg Config
 	// fs is where durable jobs live, the machine's file system if it is nil.
 	fs store.FS
+	// budget is what the data of all jobs may take of memory, nil without a limit.
+	budget *store.Budget
 	// readOnly: jobs are only looked at.
 	readOnly   bool
 	connectors map[string]connectors.Connector
@@ -64,7 +71,7 @@ func New(cfg Config) *Runner {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Runner{cfg: cfg, connectors: map[string]connectors.Connector{}}
+	r := &Runner{cfg: cfg, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}}
 	for _, c := range cfg.Connectors {
 		for _, urn := range c.URNs() {
 			r.connectors[urn] = c

@@ -27,14 +27,15 @@ import (
 
 // serveConfig is what the flags of serve set; Prism's spelling is accepted.
 type serveConfig struct {
-	jobPort    int
-	host       string
-	dataDir    string
-	durability string
-	logLevel   string
-	logKind    string
-	serveHTTP  bool
-	pprof      string
+	memoryLimit string
+	jobPort     int
+	host        string
+	dataDir     string
+	durability  string
+	logLevel    string
+	logKind     string
+	serveHTTP   bool
+	pprof       string
 	// environment is where pipelines run that ask for containers.
 	environment string
 }
@@ -47,6 +48,8 @@ func (c *serveConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.dataDir, "data_dir", "", "the same")
 	fs.StringVar(&c.durability, "durability", "", "where the state of jobs lives that do not say it themselves: memory; disk, where it survives\n"+
 		"the server; auto, which is disk for unbounded jobs whose workers fresnel can start (default: auto; of serve: $FRESNEL_DURABILITY)")
+	fs.StringVar(&c.memoryLimit, "memory-limit", "", "what the server should keep to, for example 512MB: data of jobs beyond a part of it lives in temporary\n"+
+		"files ($TMPDIR); 0 is no limit (default: half of the machine's or control group's memory)")
 	fs.StringVar(&c.logLevel, "log_level", "info", "least level that is logged: debug, info, warn, error")
 	fs.StringVar(&c.logKind, "log_kind", "text", "form of the log: text (or dev), json")
 	fs.BoolVar(&c.serveHTTP, "serve_http", true, "accepted for Prism's command line; there is no web page yet")
@@ -139,8 +142,12 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 		Listen: net.JoinHostPort(literal(c.host), "0"), Log: log, Processes: strings.EqualFold(c.environment, "process")}); err != nil {
 		return err
 	}
+	limit, err := limitMemory(c.memoryLimit)
+	if err != nil {
+		return err
+	}
 	kafka, mysql := kafka.New(log), mysql.New(log)
-	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}, Durability: c.durability})
+	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}, Durability: c.durability, MemoryLimit: limit})
 	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(s.temp, "artifacts"), Data: s.data, Log: log,
 		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql)})
 	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)

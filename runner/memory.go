@@ -1,0 +1,69 @@
+package runner
+
+import (
+	"sync/atomic"
+
+	"fresnel/runner/store"
+	"fresnel/runner/window"
+)
+
+// dataShare is the part of the memory limit that the data of jobs may take: the
+// rest is for bundles on their way, messages, and what the collector has not
+// collected.
+const dataShare = 0.3
+
+// memory is a job's part of the server's budget, and where what does not fit in
+// it goes (I9). It is what blocks and groupings of a job in memory hold: a
+// durable job's blocks are on disk anyway.
+type memory struct {
+	budget *store.Budget // nil: there is no limit
+	spill  *store.Spill
+	warned atomic.Bool
+}
+
+func newBudget(limit int64) *store.Budget {
+	if limit <= 0 {
+		return nil
+	}
+	return store.NewBudget(int64(dataShare * float64(limit)))
+}
+
+func newMemory(b *store.Budget, dir string) *memory {
+	return &memory{budget: b, spill: store.NewSpill(dir)}
+}
+
+func (m *memory) newStore() *store.Memory { return store.NewSpilling(m.budget, m.spill) }
+
+// hold counts what a shard of a grouping holds now, and held before, and has it
+// give some up if all together is too much.
+func (m *memory) hold(sh *window.Shard, held *int64) {
+	m.count(sh, held)
+	if m.budget.Over() {
+		sh.Relieve()
+		m.count(sh, held)
+	}
+}
+
+func (m *memory) count(sh *window.Shard, held *int64) {
+	now := sh.Bytes()
+	m.budget.Add(now - *held)
+	*held = now
+}
+
+// trouble is why data stays in memory that should not, told once.
+func (m *memory) trouble() error {
+	err := m.spill.Err()
+	if err == nil || m.warned.Swap(true) {
+		return nil
+	}
+	return err
+}
+
+// spillOfGroups is where groupings put what does not fit in memory. That of a
+// durable job stays, since it is written to its store from there.
+func (j *job) spillOfGroups() *store.Spill {
+	if j.journal != nil {
+		return nil
+	}
+	return j.memory.spill
+}

@@ -1,0 +1,74 @@
+package runner
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"fresnel/internal/beam"
+	"fresnel/internal/coder"
+	"fresnel/runner/store"
+)
+
+func TestWithoutALimitNothingIsCounted(t *testing.T) {
+	t.Parallel()
+	m := newMemory(newBudget(0), t.TempDir())
+	if id := m.newStore().AddBlock(make([]byte, 1<<20)); id == 0 || m.budget.Over() || m.budget.Used() != 0 {
+		t.Errorf("%d bytes are counted", m.budget.Used())
+	}
+}
+
+func TestTroubleIsToldOnce(t *testing.T) {
+	t.Parallel()
+	m := newMemory(store.NewBudget(-1), t.TempDir()+"/missing")
+	if err := m.trouble(); err != nil {
+		t.Errorf("before anything was written: %v", err)
+	}
+	m.newStore().AddBlock(make([]byte, 1<<20))
+	if m.trouble() == nil {
+		t.Error("a directory that is missing is not told")
+	}
+	if err := m.trouble(); err != nil {
+		t.Errorf("it is told again: %v", err)
+	}
+}
+
+// TestAGroupingBeyondTheLimit: a job whose data does not fit in memory gives the
+// same, and leaves nothing of it behind.
+func TestAGroupingBeyondTheLimit(t *testing.T) {
+	const n, size, limit = 1000, 20_000, 1 << 20
+	r := newRig(t)
+	r.runner.budget = store.NewBudget(limit)
+	r.runner.cfg.SpillDir = t.TempDir()
+	var elements [][]byte
+	for i := range n {
+		elements = append(elements, at(beam.EventTime(i*1000), fmt.Sprint("k", i%10), strings.Repeat("x", size)))
+	}
+	r.do["make"] = create(elements...)
+	var most atomic.Int64
+	r.do["count"] = groupsIn(coder.GlobalWindow, mapping(func(e *item) [][]byte {
+		most.Store(max(most.Load(), r.runner.budget.Used()))
+		bytes := 0
+		for _, v := range e.values {
+			bytes += len(v)
+		}
+		return [][]byte{at(e.Timestamp, e.key, fmt.Sprint(bytes))}
+	}))
+	out := r.sink("out")
+	p := newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:kv/global").
+		group("group", "in=a", "out=d:grouped/global").
+		pardo("count", nil, "in=d", "out=e:").write("write", "out", "e")
+	r.start(p).mustEnd()
+	var want []string
+	for k := range 10 {
+		want = append(want, fmt.Sprintf("k%d=%d", k, n/10*size))
+	}
+	out.want(want...)
+	if most.Load() > n*size/2 {
+		t.Errorf("%d bytes were in memory, the limit is %d", most.Load(), limit)
+	}
+	if used := r.runner.budget.Used(); used != 0 {
+		t.Errorf("%d bytes are in memory after the job", used)
+	}
+}
