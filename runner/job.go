@@ -122,6 +122,8 @@ type report struct {
 	effects *effects
 	// blocks are new ones of a split.
 	blocks []engine.BlockID
+	// sync asks for a sync that nothing waits for.
+	sync bool
 }
 
 // run runs the job. Whatever fails once it is cancelled fails for that.
@@ -203,6 +205,8 @@ func (j *job) take(r report) engine.Ready {
 		return j.step(engine.Event{})
 	case r.event.Durable != nil:
 		j.journal.synced(*r.event.Durable)
+	case r.sync:
+		j.journal.syncAnyway()
 	}
 	return j.step(r.event)
 }
@@ -341,6 +345,9 @@ func (j *job) commit(c *engine.Commit) error {
 		j.warn(fmt.Sprintf("the job needs more memory than its limit: %v (make room there, or set TMPDIR to a directory that has it)", err))
 	}
 	j.applied = c.Seq
+	if j.journal != nil {
+		j.journal.syncSoon()
+	}
 	j.settle(c.Bundle, true)
 	if fx == nil {
 		return nil

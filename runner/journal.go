@@ -29,9 +29,11 @@ type journal struct {
 	disk *store.Disk
 	// held are the effects that wait for commits to be durable, in their order.
 	held []heldEffect
-	// syncing tells that a sync is under way, kick starts one.
-	syncing bool
-	kick    chan engine.CommitSeq
+	// syncing tells that a sync is under way, kick starts one; soon that one will
+	// begin before long, durable up to where the last one went.
+	syncing, soon bool
+	durable       engine.CommitSeq
+	kick          chan engine.CommitSeq
 	// retained are the blocks that groupings would read again.
 	retained map[engine.BlockID]*retained
 	// sides counts the deltas written, forgotten are notes to be removed.
@@ -74,7 +76,7 @@ func (j *job) openJournal() error {
 
 func unwritable(dir string, err error) error {
 	return &beam.Error{Code: beam.Internal, What: "the job's state cannot be kept in " + dir, Cause: err,
-		Cure: "mend the disk or the rights, or keep the job in memory with --experiments=durability=memory"}
+		Cure: "mend the disk or the rights, or keep the job in memory with --durability=memory"}
 }
 
 // full is what a writer does when the disk is full: it tells the user, and waits
@@ -126,9 +128,37 @@ func (l *journal) sync() {
 	}
 }
 
+// syncAfter is how long a commit that nothing waits for may not be on the disk:
+// what a crash of the machine, or of Fresnel, would have to be done again.
+const syncAfter = time.Second
+
+// syncSoon sees to it that the commits up to now are synced before long.
+func (l *journal) syncSoon() {
+	if l.soon || l.syncing {
+		return
+	}
+	l.soon = true
+	l.job.spawn(func() {
+		if sleep(l.job.ctx, syncAfter) {
+			l.job.send(report{sync: true})
+		}
+	})
+}
+
+// syncAnyway syncs what has not been since syncSoon.
+func (l *journal) syncAnyway() {
+	l.soon = false
+	if l.job.applied > l.durable {
+		l.sync()
+	}
+}
+
 // synced lets go what has waited.
 func (l *journal) synced(seq engine.CommitSeq) {
-	l.syncing = false
+	l.syncing, l.durable = false, seq
+	if l.job.applied > seq {
+		l.syncSoon()
+	}
 	n := 0
 	for n < len(l.held) && l.held[n].after <= seq {
 		l.held[n].do()
@@ -252,5 +282,5 @@ func (r *Runner) wantsDisk(streaming, scripted bool, environment, asked string) 
 		return streaming && !scripted && environment != "LOOPBACK", nil
 	}
 	return false, &beam.Error{Code: beam.InvalidPipeline, What: fmt.Sprintf("the durability %q is not known", asked),
-		Cure: "say --experiments=durability=disk or durability=memory"}
+		Cure: "say --durability=disk or --durability=memory"}
 }

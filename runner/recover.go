@@ -28,7 +28,8 @@ import (
 
 // durable tells whether the job is to outlive the server.
 func (r *Runner) durable(opts jobservice.Options, plan *translate.Plan) (bool, error) {
-	asked, _ := opts.Experiment("durability")
+	experiment, _ := opts.Experiment("durability")
+	asked := opts.Str("durability", experiment)
 	scripted := false
 	for _, s := range plan.Stages {
 		scripted = scripted || s.Kind == translate.TestStream

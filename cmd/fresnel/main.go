@@ -34,6 +34,7 @@ func commands() []command {
 		{"demo", "run the CDN example on embedded parts and show its table", demo},
 		{"boot", "start an SDK harness (the entry point of PROCESS environments)", bootHarness},
 		{"worker-pool", "serve SDK harnesses to runners on this or other machines", workerPool},
+		{"check", "look at what a data directory keeps of its jobs, and check it", check},
 		{"version", "print the version", version},
 	}
 }

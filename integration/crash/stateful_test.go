@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"fresnel/integration/cdn/rig"
+	"fresnel/integration/parts"
 )
 
 const (
@@ -30,8 +33,10 @@ var future = time.Date(2060, 1, 1, 0, 0, 0, 0, time.UTC)
 type statefulJob struct {
 	client *rig.Client
 	sent   int // records of each key
-	output map[string]int
-	next   []int64 // of the output's partitions
+	// seen has the lines of the output up to next, by partition, with those of
+	// transactions that were aborted: this client shows them.
+	seen map[string]bool
+	next []int64
 }
 
 func (s *site) startStateful() *statefulJob {
@@ -39,7 +44,7 @@ func (s *site) startStateful() *statefulJob {
 	t.Helper()
 	s.kafka.CreateTopic(t, "in", partitions)
 	s.kafka.CreateTopic(t, "out", partitions)
-	j := &statefulJob{output: map[string]int{}, next: make([]int64, partitions)}
+	j := &statefulJob{seen: map[string]bool{}, next: make([]int64, partitions)}
 	j.client = s.submit("stateful", "testdata/stateful.py", "--bootstrap_servers="+s.kafka.Addr(),
 		"--topic=in", "--out=out", "--sdk_worker_parallelism=1")
 	return j
@@ -65,14 +70,12 @@ func (j *statefulJob) produce(s *site) {
 	}
 }
 
-// read takes in what is new in the output, as a reader of committed records sees
-// it.
-func (j *statefulJob) read(s *site) {
+// follow takes in what is new in the output.
+func (j *statefulJob) follow(s *site) {
 	s.t.Helper()
 	for p := range partitions {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second)
-		r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{s.kafka.Addr()}, Topic: "out", Partition: p,
-			IsolationLevel: kafka.ReadCommitted, MaxWait: 200 * time.Millisecond})
+		r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{s.kafka.Addr()}, Topic: "out", Partition: p, MaxWait: 200 * time.Millisecond})
 		_ = r.SetOffset(j.next[p]) // of a reader without a group
 		for {
 			m, err := r.ReadMessage(ctx)
@@ -80,9 +83,7 @@ func (j *statefulJob) read(s *site) {
 				break
 			}
 			j.next[p] = m.Offset + 1
-			if len(m.Key) == 0 { // else it is a transaction's marker, which this client shows
-				j.output[string(m.Value)]++
-			}
+			j.seen[string(m.Value)] = true
 		}
 		_ = r.Close() // nothing was written
 		cancel()
@@ -93,10 +94,10 @@ func (j *statefulJob) read(s *site) {
 func (j *statefulJob) awaitCounts(s *site) {
 	s.t.Helper()
 	for deadline := time.Now().Add(catchUp); ; {
-		j.read(s)
+		j.follow(s)
 		missing := 0
 		for line := range j.counts() {
-			if j.output[line] == 0 {
+			if !j.seen[line] {
 				missing++
 			}
 		}
@@ -133,15 +134,37 @@ func (j *statefulJob) sessions() map[string]bool {
 	return want
 }
 
+// committed reads the output with Kafka's own consumer, which shows what is
+// committed, and returns how often each line is there.
+func (j *statefulJob) committed(s *site) map[string]int {
+	s.t.Helper()
+	program := filepath.Join("..", "..", "connectors", "kafka", "testdata", "ReadCommitted.java")
+	cmd := exec.CommandContext(s.t.Context(), "java", append(parts.KafkaJava(), program, s.kafka.Addr(), "out")...)
+	var problem strings.Builder
+	cmd.Stderr = &problem
+	out, err := cmd.Output()
+	if strings.Contains(problem.String(), "jdk.compiler") {
+		s.t.Skip("java without a compiler")
+	}
+	if err != nil {
+		s.t.Fatal(err, problem.String())
+	}
+	lines := map[string]int{}
+	for line := range strings.Lines(string(out)) {
+		lines[strings.TrimSuffix(line, "\n")]++
+	}
+	return lines
+}
+
 // check compares everything that was told.
 func (j *statefulJob) check(s *site) {
 	s.t.Helper()
-	j.read(s)
+	output := j.committed(s)
 	want := j.counts()
 	maps.Copy(want, j.sessions())
 	batched := map[string][]int{}
-	for _, line := range slices.Sorted(maps.Keys(j.output)) {
-		if n := j.output[line]; n != 1 {
+	for _, line := range slices.Sorted(maps.Keys(output)) {
+		if n := output[line]; n != 1 {
 			s.t.Errorf("%d times: %s", n, line)
 		}
 		kind, rest, _ := strings.Cut(line, ",")
