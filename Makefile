@@ -36,6 +36,12 @@ help: ## show this
 build: ## build bin/fresnel
 	$(GO) build -trimpath -o bin/ ./cmd/fresnel
 
+.PHONY: wheel
+wheel: $(venv) ## build the Python package, with the program in it, into bin
+	rm -rf .cache/wheel && mkdir -p .cache && cp -R python .cache/wheel
+	CGO_ENABLED=0 $(GO) build -trimpath -o .cache/wheel/src/fresnel/bin/ ./cmd/fresnel
+	.venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir bin .cache/wheel
+
 .PHONY: demo
 demo: build modules $(venv) ## run the CDN job on embedded parts until stopped; ARGS=--once checks it and ends
 	bin/fresnel demo $(ARGS)
@@ -67,6 +73,10 @@ integration: build modules parts gosuites $(venv) ## whole-system tests: conform
 	$(GO) test -count 1 -timeout 45m -v ./integration/conformance # -v shows the counts of Beam's suites
 	$(GO) test -count 1 -timeout 45m -p 1 $$($(GO) list ./integration/... | grep -v /conformance)
 	@for m in $(modules); do echo "test $$m"; (cd $$m && $(GO) test -count 1 ./...); done
+
+.PHONY: versions
+versions: build $(venv) ## run pipelines with older releases of Beam's SDK too, each in an environment of its own
+	FRESNEL_VERSIONS=all $(GO) test -count 1 -timeout 60m -v -run Versions ./integration/run
 
 .PHONY: bench
 bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures

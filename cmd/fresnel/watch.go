@@ -249,6 +249,7 @@ func (w *watch) display() {
 // interrupted is Ctrl-C, or the end of the session. The first Ctrl-C on a
 // terminal asks; a second one, and any other signal, cancels.
 func (w *watch) interrupted(s os.Signal) {
+	w.look() // it may have submitted a job just now
 	_, _, terminal := terminalSize(os.Stdin)
 	switch {
 	case w.job == "" || w.state.Ended():
