@@ -149,7 +149,9 @@ func TestServicesOfOneEnvironmentJoinAndLeave(t *testing.T) {
 		t.Errorf("the first service was asked for %d workers", got)
 	}
 	second.Stop() // it leaves
-	await(t, r.losses, "loss")
+	if err := await(t, r.losses, "loss"); err == nil {
+		t.Error("a loss without a reason")
+	}
 	select {
 	case err := <-r.failed:
 		t.Errorf("the pool failed: %v", err)

@@ -209,6 +209,45 @@ func TestLogAndProvisionOfAWorker(t *testing.T) {
 	}
 }
 
+// TestStateStreamThatDoesNotSayWhoseItIsIsKnownByItsBundle is about Python 2.60
+// in LOOPBACK.
+func TestStateStreamThatDoesNotSayWhoseItIsIsKnownByItsBundle(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	conn, err := grpc.NewClient(r.server.Endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	ask := func(bundle string) (*fnpb.StateResponse, error) {
+		stream, err := fnpb.NewBeamFnStateClient(conn).State(t.Context())
+		if err != nil {
+			return nil, err
+		}
+		key := &fnpb.StateKey{Type: &fnpb.StateKey_BagUserState_{BagUserState: &fnpb.StateKey_BagUserState{TransformId: "t", UserStateId: "s", Key: []byte("k")}}}
+		get := &fnpb.StateRequest_Get{Get: &fnpb.StateGetRequest{}}
+		if err := stream.Send(&fnpb.StateRequest{Id: "1", InstructionId: bundle, StateKey: key, Request: get}); err != nil {
+			return nil, err
+		}
+		return stream.Recv()
+	}
+	b := bundle(stage(nil), &output{})
+	b.State = &cells{data: map[string][]byte{"s/k": []byte("a")}}
+	var got *fnpb.StateResponse
+	w := r.worker(func(in *fnapitest.Bundle) (err error) {
+		in.ReadAll()
+		got, err = ask(b.ID)
+		return err
+	})
+	finishWell(t, w.Start(b))
+	if string(got.GetGet().GetData()) != "a" {
+		t.Errorf("answer %v", got)
+	}
+	if _, err := ask(b.ID); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("for a bundle that is over: %v", err)
+	}
+}
+
 func TestStrangersAreRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

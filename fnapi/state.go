@@ -2,6 +2,8 @@ package fnapi
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -40,11 +42,15 @@ type stateRequest struct {
 // of the worker: Python does not open another, and every later bundle with
 // state would fail as if its user had raised.
 func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
-	w, err := s.caller(stream.Context())
+	w, first, err := s.stateCaller(stream)
 	if err != nil {
 		return err
 	}
 	st := &stateStream{worker: w, send: stream.Send, slots: make(chan struct{}, maxStateRequests)}
+	if first != nil {
+		st.slots <- struct{}{}
+		st.dispatch(first)
+	}
 	end := make(chan error, 1)
 	go func() { end <- st.read(stream) }()
 	select {
@@ -53,6 +59,37 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 			w.lost("it is gone: its state stream broke", err)
 		}
 	case <-w.gone:
+	}
+	return nil
+}
+
+// stateCaller is the worker that a stream is of. Older Python harnesses that are
+// threads of their client (LOOPBACK in 2.60) do not say it, on this stream
+// alone: there the first request tells, by its bundle.
+func (s *Server) stateCaller(stream fnpb.BeamFnState_StateServer) (*worker, *fnpb.StateRequest, error) {
+	w, unknown := s.caller(stream.Context())
+	if unknown == nil || metadataValue(stream.Context(), "worker_id") != "" {
+		return w, nil, unknown
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, nil, notEOF(err)
+	}
+	if w = s.workerOf(first.GetInstructionId()); w == nil {
+		return nil, nil, unknown
+	}
+	return w, first, nil
+}
+
+// workerOf is the worker that a bundle runs on, nil if none does.
+func (s *Server) workerOf(bundle string) *worker {
+	s.mu.Lock()
+	workers := slices.Collect(maps.Values(s.workers))
+	s.mu.Unlock()
+	for _, w := range workers {
+		if w.bundle(bundle) != nil {
+			return w
+		}
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *tra
 		store: mem.newStore(), gates: newGates(), coders: newCoders(plan), clock: newWallClock(),
 		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
-	j.metrics = newMetrics()
+	j.metrics, j.logs = newMetrics(), newHarnessLog(j)
 	rep.Metrics(j.readMetrics)
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.life, j.die = context.WithCancel(context.WithoutCancel(ctx))

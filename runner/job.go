@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
 	"fresnel/runner/engine"
@@ -41,6 +40,7 @@ type job struct {
 	gates   *gates
 	metrics *metrics
 	coders  *coders
+	logs    *harnessLog
 
 	// The rest belongs to the loop.
 	epoch int64
@@ -466,15 +466,6 @@ func (j *job) warn(text string) {
 	j.report.Message(jobservice.Warning, time.Now(), text)
 }
 
-// logged passes a harness's log line on to the client.
-func (j *job) logged(e fnapi.LogEntry) {
-	at := e.At
-	if at.IsZero() {
-		at = time.Now()
-	}
-	j.report.Message(level(e.Severity), at, logMessage(e))
-}
-
 // close ends everything of the job and waits for it: what its workers know of
 // its metrics is asked first, since nobody can afterwards.
 func (j *job) close() {
@@ -490,6 +481,7 @@ func (j *job) close() {
 	for _, p := range j.pools {
 		p.close()
 	}
+	j.logs.close()
 	j.store.Close()
 	j.memory.spill.Close()
 }

@@ -97,7 +97,7 @@ func (p *pool) PoolFailed(err error) {
 }
 
 // Log passes a log line on to the client.
-func (p *pool) Log(e fnapi.LogEntry) { p.job.logged(e) }
+func (p *pool) Log(e fnapi.LogEntry) { p.job.logs.add(e) }
 
 func (p *pool) worker(n int) fnapi.Worker {
 	p.mu.Lock()

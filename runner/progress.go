@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -18,7 +19,7 @@ const progressPatience = time.Second
 // was attempted.
 func (j *job) readMetrics() (attempted, committed []*pipepb.MonitoringInfo) {
 	attempted, committed = j.metrics.read()
-	return append(attempted[:len(attempted):len(attempted)], j.progress()...), committed
+	return append(slices.Clip(attempted), j.progress()...), committed
 }
 
 // progress asks the loop, which owns the engine. Of a job whose loop is busy

@@ -17,7 +17,6 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
-	"strings"
 
 	"fresnel/connectors"
 	"fresnel/fnapi"
@@ -146,19 +145,6 @@ func level(severity int) jobservice.Level {
 		return jobservice.Detailed
 	}
 	return jobservice.Debug
-}
-
-// logMessage writes a harness's log entry as one job message.
-func logMessage(e fnapi.LogEntry) string {
-	var b strings.Builder
-	b.WriteString(e.Message)
-	if e.Transform != "" {
-		b.WriteString(" [" + string(e.Transform) + "]")
-	}
-	if e.Trace != "" {
-		b.WriteString("\n" + e.Trace)
-	}
-	return b.String()
 }
 
 // internal wraps an error that is nobody's fault but ours.

@@ -23,7 +23,8 @@ import (
 // The file is the one that FRESNEL_CONFIG names, or else fresnel/config in the
 // user's directory of configurations, if it is there. Lines before the first
 // [SUBCOMMAND] are for all subcommands that have such a flag, those after it for
-// that one alone. A # begins a comment line. Where jobs are kept is said for
+// that one alone. A # that begins a line, or comes after a space, begins a
+// comment. Where jobs are kept is said for
 // serve alone: a server that ends with one program must not take its place.
 
 // usageError is a command line that cannot be understood.
@@ -111,8 +112,8 @@ func settings(subcommand string) (map[string]string, error) {
 func readSettings(lines *bufio.Scanner, subcommand string) (map[string]string, error) {
 	all, section := map[string]string{}, ""
 	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || strings.HasPrefix(line, "#") {
+		line := uncommented(lines.Text())
+		if line == "" {
 			continue
 		}
 		if inner, ok := strings.CutPrefix(line, "["); ok && strings.HasSuffix(inner, "]") {
@@ -128,4 +129,13 @@ func readSettings(lines *bufio.Scanner, subcommand string) (map[string]string, e
 		}
 	}
 	return all, lines.Err()
+}
+
+// uncommented is a line without the comment at its end.
+func uncommented(line string) string {
+	if strings.HasPrefix(strings.TrimSpace(line), "#") {
+		return ""
+	}
+	line, _, _ = strings.Cut(line, " #")
+	return strings.TrimSpace(line)
 }

@@ -12,7 +12,7 @@ import (
 func TestAFlagIsSetByTheNearestOfThreePlaces(t *testing.T) {
 	file := write(t, t.TempDir(), "config", `
 # for all
-job_port = 1
+job_port = 1 # one
 host = "file"
 data-dir = 'everywhere'
 

@@ -66,11 +66,11 @@ func TestTheNearestEnvironmentWithBeamIsTaken(t *testing.T) {
 
 func TestAnEnvironmentIsMadeFromWhatLiesBesideTheProgram(t *testing.T) {
 	bin := t.TempDir()
-	real, err := filepath.EvalSymlinks("../../.venv/bin/python")
+	target, err := filepath.EvalSymlinks("../../.venv/bin/python")
 	if err != nil {
 		t.Skip("make venv")
 	}
-	if err := os.Symlink(real, filepath.Join(bin, "python3")); err != nil {
+	if err := os.Symlink(target, filepath.Join(bin, "python3")); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin)
@@ -114,10 +114,11 @@ func TestOtherRequirementsAreAnotherEnvironment(t *testing.T) {
 		}
 		return r.Key
 	}
-	if a, b := key("numpy==1"), key("numpy==2"); a == b {
+	one, two, oneAgain := key("numpy==1"), key("numpy==2"), key("numpy==1")
+	if one == two {
 		t.Error("what an included file says does not count")
 	}
-	if key("numpy==1") != key("numpy==1") {
+	if one != oneAgain {
 		t.Error("the same is not the same")
 	}
 }

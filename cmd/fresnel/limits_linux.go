@@ -17,5 +17,5 @@ func openFiles() (uint64, bool) {
 func totalMemory() (uint64, bool) {
 	var s syscall.Sysinfo_t
 	err := syscall.Sysinfo(&s)
-	return uint64(s.Totalram) * uint64(s.Unit), err == nil
+	return s.Totalram * uint64(s.Unit), err == nil
 }

@@ -60,11 +60,10 @@ const (
 
 // exitStatus tells the user of an error, and gives its status.
 func exitStatus(err error) int {
-	var code exitCode
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
 	if text := err.Error(); text != "" {

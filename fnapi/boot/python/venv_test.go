@@ -44,8 +44,8 @@ func wheel(t *testing.T, name, version, text string) string {
 	return path
 }
 
-// real is the Python of the tests.
-func real(t *testing.T) Interpreter {
+// installed is the Python of the tests.
+func installed(t *testing.T) Interpreter {
 	t.Helper()
 	for _, path := range []string{"../../../.venv/bin/python", "python3"} {
 		if i, err := Inspect(t.Context(), path); err == nil {
@@ -68,7 +68,7 @@ func says(t *testing.T, i Interpreter, module string) string {
 
 func TestAnEnvironmentIsMadeOnceByParallelStarts(t *testing.T) {
 	t.Setenv("FRESNEL_CACHE", t.TempDir())
-	r := Recipe{Base: real(t), Inherit: true, Key: "one", Steps: []Step{
+	r := Recipe{Base: installed(t), Inherit: true, Key: "one", Steps: []Step{
 		{What: "one", Tries: [][]string{{"--no-index", "no-such-package"}, {"--no-index", wheel(t, "lighthouse", "1.0", "word = 'lamp'")}}},
 	}}
 	if r.Ready() {
@@ -103,7 +103,7 @@ func TestAnEnvironmentIsMadeOnceByParallelStarts(t *testing.T) {
 
 func TestWhatWasLeftHalfMadeIsMadeAnew(t *testing.T) {
 	t.Setenv("FRESNEL_CACHE", t.TempDir())
-	broken := Recipe{Base: real(t), Inherit: true, Key: "k", Steps: []Step{{What: "x", Tries: [][]string{{"--no-index", "no-such-package"}}}}}
+	broken := Recipe{Base: installed(t), Inherit: true, Key: "k", Steps: []Step{{What: "x", Tries: [][]string{{"--no-index", "no-such-package"}}}}}
 	if _, err := broken.Make(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no-such-package") {
 		t.Fatalf("error %v", err)
 	}
@@ -119,7 +119,7 @@ func TestWhatWasLeftHalfMadeIsMadeAnew(t *testing.T) {
 
 func TestWhatNobodyUsesIsRemovedAndWhatSomebodyUsesIsNot(t *testing.T) {
 	t.Setenv("FRESNEL_CACHE", t.TempDir())
-	base := real(t)
+	base := installed(t)
 	old, used := Recipe{Base: base, Inherit: true, Key: "old"}, Recipe{Base: base, Inherit: true, Key: "used"}
 	for _, r := range []Recipe{old, used} {
 		e, err := r.Make(t.Context(), nil)

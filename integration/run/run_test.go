@@ -1,0 +1,136 @@
+package run_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fresnel/integration/cdn/rig"
+)
+
+// limit is for one command, packages to fetch included.
+const limit = 8 * time.Minute
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "fresnel-bin-")
+	if err != nil {
+		return "", err
+	}
+	return rig.Build(context.Background(), dir)
+})
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if binary, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(status)
+}
+
+// output runs a command with these variables besides ours, and returns what it
+// printed.
+func output(t *testing.T, env []string, argv ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%q: %v\n%s", argv, err, out)
+	}
+	return string(out)
+}
+
+func fresnel(t *testing.T) string {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+func python(t *testing.T) string {
+	t.Helper()
+	path, err := rig.Python()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestAPinnedPackageIsInstalledForTheWorkers: the submitting environment has
+// another version of numpy, and nothing is done by hand.
+func TestAPinnedPackageIsInstalledForTheWorkers(t *testing.T) {
+	t.Parallel()
+	requirements := filepath.Join(t.TempDir(), "requirements.txt")
+	if err := os.WriteFile(requirements, []byte("numpy==2.3.5\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := output(t, []string{"FRESNEL_CACHE=" + t.TempDir()}, fresnel(t), "run", "--python="+python(t), "--environment=process",
+		"testdata/package.py", "--requirements_file="+requirements)
+	if !strings.Contains(out, "worker has numpy 2.3.5") || strings.Contains(out, "client has numpy 2.3.5") {
+		t.Error(out)
+	}
+}
+
+// TestProgressForMachines reads what --json says.
+func TestProgressForMachines(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), fresnel(t), "run", "--python="+python(t), "--json", "testdata/stateful.py")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last struct{ Job, State string }
+	for line := range strings.Lines(string(out)) {
+		if err := json.Unmarshal([]byte(line), &last); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+	}
+	if last.State != "DONE" || !strings.HasPrefix(last.Job, "stateful-") {
+		t.Errorf("it ends with %+v", last)
+	}
+}
+
+// TestJobsOfAServerAreLookedAfter leaves a job on a server, finds it there, and
+// drains it.
+func TestJobsOfAServerAreLookedAfter(t *testing.T) {
+	t.Parallel()
+	binary := fresnel(t)
+	server, err := rig.StartServer(binary, filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	env := []string{"FRESNEL_SERVER=" + server.Endpoint}
+	out := output(t, env, binary, "run", "--python="+python(t), "--detach", "testdata/endless.py")
+	if !strings.Contains(out, "goes on") {
+		t.Errorf("detached: %s", out)
+	}
+	if out = output(t, env, binary, "jobs"); !strings.Contains(out, "endless") {
+		t.Errorf("listed: %s", out)
+	}
+	for deadline := time.Now().Add(limit); !strings.Contains(output(t, env, binary, "jobs", "show", "last"), "RUNNING"); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not run")
+		}
+	}
+	if out = output(t, env, binary, "jobs", "drain", "endless", "--json"); !strings.Contains(out, `"state":"DRAINED"`) {
+		t.Errorf("drained: %s", out)
+	}
+	if out = output(t, env, binary, "jobs", "logs", "last"); !strings.Contains(out, "STATE   DRAINED") {
+		t.Errorf("logs: %s", out)
+	}
+	err = exec.CommandContext(t.Context(), binary, "jobs", "--server="+server.Endpoint, "show", "no-such-job").Run()
+	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 5 { //nolint:errorlint // Run returns it as it is
+		t.Errorf("a job that is not there: %v", err)
+	}
+}

@@ -1,0 +1,86 @@
+package runner
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fresnel/fnapi"
+	"fresnel/internal/beam"
+	"fresnel/jobservice"
+)
+
+// told collects what a client and the server's log are told.
+type told struct {
+	*harnessLog
+	client []string
+	server bytes.Buffer
+}
+
+func newTold() *told {
+	t := &told{}
+	t.harnessLog = &harnessLog{
+		tell: func(l jobservice.Level, _ time.Time, text string) {
+			t.client = append(t.client, fmt.Sprint(l, " ", text))
+		},
+		log:   slog.New(slog.NewTextHandler(&t.server, nil)),
+		names: map[beam.TransformID]string{"ref_7": "Parse/Line"}, folds: map[foldKey]*fold{},
+	}
+	return t
+}
+
+func TestALogLineNamesTheStepAndHasTheWholeTrace(t *testing.T) {
+	t.Parallel()
+	l := newTold()
+	l.add(fnapi.LogEntry{Severity: 6, Message: "it broke", Transform: "ref_7", Worker: "worker-1", Trace: "Traceback\n  line 1\nValueError"})
+	if got, want := strings.Join(l.client, "|"), "4 it broke [Parse/Line]\nTraceback\n  line 1\nValueError"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, want := range []string{"it broke", "worker=worker-1", "step=Parse/Line", "ValueError"} {
+		if !strings.Contains(l.server.String(), want) {
+			t.Errorf("the server's log lacks %q: %s", want, l.server.String())
+		}
+	}
+}
+
+func TestWarningsThatComeAgainAndAgainAreFoldedWithACount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newTold()
+		for range 100 {
+			l.add(fnapi.LogEntry{Severity: warnSeverity, Message: "deprecated"})
+		}
+		time.Sleep(foldEvery)
+		synctest.Wait()
+		if got := len(l.client); got != foldAfter+1 || !strings.Contains(l.client[foldAfter], "97 more like this") {
+			t.Errorf("told %d times: %q", got, l.client)
+		}
+		l.add(fnapi.LogEntry{Severity: warnSeverity, Message: "deprecated"})
+		if got := len(l.client); got != foldAfter+2 {
+			t.Error("what comes later is not told any more")
+		}
+		l.close()
+	})
+}
+
+func TestWhatUsersPrintIsNotFoldedAndNothingIsLostAtTheEnd(t *testing.T) {
+	t.Parallel()
+	l := newTold()
+	for range 100 {
+		l.add(fnapi.LogEntry{Severity: 3, Message: "printed"})
+	}
+	if len(l.client) != 100 {
+		t.Errorf("%d of 100 prints were told", len(l.client))
+	}
+	for n := range 10 {
+		l.add(fnapi.LogEntry{Severity: 6, Message: fmt.Sprint("error ", n%2)})
+	}
+	l.close()
+	if got := strings.Join(l.client[100:], "|"); strings.Count(got, "2 more like this") != 2 {
+		t.Error(got)
+	}
+}
