@@ -264,6 +264,9 @@ func (hb *harnessBundle) times() []engine.ShardTimes {
 		t := engine.ShardTimes{Shard: n}
 		t.NextEvent, t.NextProcessing, t.Hold = sh.Times(hb.b.Watermark)
 		t.NextEvent = min(t.NextEvent, hb.sortedDue(sh))
+		if hb.last && !t.NextProcessing.IsZero() {
+			t.NextProcessing = hb.b.Now
+		}
 		all = append(all, t)
 	}
 	return all

@@ -26,6 +26,7 @@ type harnessExecutor struct {
 	truncation *truncation
 	expiry     *expiry
 	sorter     *sorter
+	last       lastTimers
 	caches     *caches
 
 	mu      sync.Mutex

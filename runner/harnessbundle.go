@@ -24,6 +24,8 @@ type harnessBundle struct {
 	// inputs is what the bundle reads, in order; due are the timers that fire.
 	inputs []input
 	due    []fnapi.TimerData
+	// last: it is one of the end of a drain.
+	last bool
 	// dropped counts elements that came after the end of their window.
 	dropped int
 
@@ -63,7 +65,7 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}}
+	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}, last: x.atTheEnd(b)}
 	if x.stage.plan.Keyed {
 		hb.txn = store.NewTxn(x.job.store.Snapshot())
 		hb.token = x.caches.token(b)
@@ -190,8 +192,16 @@ func (hb *harnessBundle) takeDue() {
 		if !work.EventDue && !work.ProcessingDue {
 			continue
 		}
-		for _, t := range hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, hb.b.Now, maxTimers) {
+		now := hb.b.Now
+		if hb.last {
+			now = time.UnixMilli(int64(beam.MaxEventTime))
+		}
+		due := hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, now, maxTimers)
+		for _, t := range due {
 			hb.fire(t)
+		}
+		if hb.last && len(due) < maxTimers {
+			hb.x.last.round(work.Shard)
 		}
 	}
 }

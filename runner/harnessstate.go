@@ -202,7 +202,7 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 	return f.coder.EachTimerWindow(t, func(w []byte) error {
 		id := f.id(t.Key, w)
 		id.Tag = t.Tag
-		if t.Clear {
+		if t.Clear || hb.tooLate(shardOf(t.Key, hb.x.stage.spec.Shards)) {
 			sh.ClearTimer(id)
 			return nil
 		}

@@ -42,6 +42,9 @@ type job struct {
 	coders  *coders
 	logs    *harnessLog
 
+	// draining is set once the job drains.
+	draining atomic.Bool
+
 	// The rest belongs to the loop.
 	epoch int64
 	// lanes and keyShards are the shards of stages without and with state, fixed for
@@ -184,7 +187,11 @@ func (j *job) loop(drain <-chan struct{}) error {
 
 func (j *job) step(ev engine.Event) engine.Ready {
 	ev.Now = j.clock.now()
-	return j.engine.Step(ev)
+	ready := j.engine.Step(ev)
+	if ready.State == engine.Draining {
+		j.draining.Store(true)
+	}
+	return ready
 }
 
 // take steps the engine with what was reported. Reports about bundles that were

@@ -1,0 +1,60 @@
+package runner
+
+import (
+	"sync"
+
+	"fresnel/internal/beam"
+	"fresnel/runner/engine"
+)
+
+// Timers that set themselves again would keep a draining job for ever. At the end
+// of time its timers no longer wait for the clock, and after many rounds those
+// that are still being set are dropped.
+
+// lastRounds is how many rounds of timers a shard has at the end of a drain.
+const lastRounds = 100
+
+// lastTimers counts the rounds of timers at the end of a drain, by shard.
+type lastTimers struct {
+	mu     sync.Mutex
+	rounds map[int]int
+	told   bool
+}
+
+// round notes that all timers of a shard that were due have fired.
+func (l *lastTimers) round(shard int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rounds == nil {
+		l.rounds = map[int]int{}
+	}
+	l.rounds[shard]++
+}
+
+// over tells whether a shard has had its rounds; first, whether it is the first
+// to be told so.
+func (l *lastTimers) over(shard int) (over, first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	over = l.rounds[shard] >= lastRounds
+	first = over && !l.told
+	l.told = l.told || over
+	return over, first
+}
+
+// atTheEnd tells that a bundle is one of the end of a drain.
+func (x *harnessExecutor) atTheEnd(b engine.Bundle) bool {
+	return b.Watermark >= beam.MaxEventTime && len(x.families) > 0 && x.job.draining.Load()
+}
+
+// tooLate tells that a timer of the shard is set no more.
+func (hb *harnessBundle) tooLate(shard int) bool {
+	if !hb.last {
+		return false
+	}
+	over, first := hb.x.last.over(shard)
+	if first {
+		hb.x.job.warn(hb.x.stage.where() + ": the job drains, and timers that are set again and again have ended with it")
+	}
+	return over
+}
