@@ -460,12 +460,16 @@ func (j *job) tellRetry(r engine.Retry) {
 // lossOf is the innermost error in the chain that says what was lost: the same
 // for all bundles of a worker.
 func lossOf(err error) (loss *beam.Error) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if be, ok := err.(*beam.Error); ok && be.Code == beam.Unavailable {
+	for {
+		be, ok := errors.AsType[*beam.Error](err)
+		if !ok {
+			return loss
+		}
+		if be.Code == beam.Unavailable {
 			loss = be
 		}
+		err = be.Cause
 	}
-	return loss
 }
 
 // warn tells the client of something that passes, as the user would want to know.
