@@ -47,14 +47,14 @@ func (p program) findPython(ctx context.Context, asked string, say func(string))
 		asked = os.Getenv("FRESNEL_PYTHON")
 	}
 	if asked != "" {
-		return existing(python.Interpreter{Path: asked}), nil
+		return p.complete(ctx, asked, say)
 	}
 	for _, path := range []string{pythonOf(os.Getenv("VIRTUAL_ENV")), pythonOf(filepath.Join(p.dir, ".venv")), pythonOf(".venv")} {
 		if path == "" {
 			continue
 		}
 		if hasBeam(path) {
-			return existing(python.Interpreter{Path: path}), nil
+			return p.complete(ctx, path, say)
 		}
 		say(path + " has no apache-beam: it is passed over")
 	}
@@ -64,7 +64,7 @@ func (p program) findPython(ctx context.Context, asked string, say func(string))
 	}
 	if recipe == nil {
 		if i, err := python.Inspect(ctx, "python3"); err == nil && i.Beam != "" {
-			return existing(i), nil
+			return p.complete(ctx, i.Path, say)
 		}
 		if recipe, err = p.plain(ctx); err != nil {
 			return python.Environment{}, environmentError{err}
@@ -73,20 +73,38 @@ func (p program) findPython(ctx context.Context, asked string, say func(string))
 	return made(ctx, *recipe, say)
 }
 
-func existing(i python.Interpreter) python.Environment {
-	return python.Environment{Interpreter: i, Release: func() {}}
+// complete is an environment that is there; or one on top of it where it has no
+// more than Beam, and a pipeline in YAML needs more.
+func (p program) complete(ctx context.Context, path string, say func(string)) (python.Environment, error) {
+	there := python.Environment{Interpreter: python.Interpreter{Path: path}, Release: func() {}}
+	if p.extra == "" || exec.CommandContext(ctx, path, "-c", "import jinja2, jsonschema").Run() == nil {
+		return there, nil
+	}
+	base, err := python.Inspect(ctx, path)
+	if err != nil {
+		return there, environmentError{err}
+	}
+	need := "apache-beam[" + p.extra + "]==" + base.Beam
+	return made(ctx, python.Recipe{Base: base, Inherit: true, Key: need, Steps: []python.Step{{What: need, Tries: [][]string{{need}}}}}, say)
 }
 
 func made(ctx context.Context, r python.Recipe, say func(string)) (python.Environment, error) {
 	if !r.Ready() {
 		say(fmt.Sprintf("making a virtual environment on Python %s with %s, for this time and later ones ...", r.Base.Version, r.Steps[0].What))
 	}
-	env, err := r.Make(ctx, say)
+	env, err := r.Make(ctx, func(line string) {
+		if telling.MatchString(line) {
+			say(line)
+		}
+	})
 	if err != nil {
 		return env, environmentError{fmt.Errorf("cannot make the program's virtual environment: %w", err)}
 	}
 	return env, nil
 }
+
+// telling finds the few of pip's lines that tell a reader how far it is.
+var telling = regexp.MustCompile(`^(Installing collected|Successfully|ERROR|error|.*Building wheel|another worker|.*trying another)`)
 
 // hasBeam looks for Beam's files, which is quick, and asks the interpreter only
 // where they are not in the usual place.

@@ -184,7 +184,7 @@ func (v venv) install(ctx context.Context, s Step) error {
 }
 
 func (v venv) pip(ctx context.Context, args ...string) error {
-	return v.run(ctx, v.python(), append([]string{"-m", "pip", "install", "--disable-pip-version-check", "--no-input"}, args...)...)
+	return v.run(ctx, v.python(), append([]string{"-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"}, args...)...)
 }
 
 func (v venv) say(line string) {
