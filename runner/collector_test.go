@@ -456,6 +456,33 @@ func numbered(format string, n int) []string {
 
 // BenchmarkCollector routes elements of 100 bytes (DESIGN.md section 15: 0.1 us
 // by key).
+// TestCollectingAllocatesNothingForAnElement: what a bundle's output allocates is
+// for its blocks; ten times the elements in as many blocks cost no more.
+func TestCollectingAllocatesNothingForAnElement(t *testing.T) {
+	stream := func(n int) []byte {
+		var all []byte
+		for i := range n {
+			all = append(all, elem(i, fmt.Sprint("key", i%100), "v")...)
+		}
+		return all
+	}
+	for _, r := range []translate.Routing{translate.Keep, translate.ByKey} {
+		few, many := stream(1000), stream(10_000)
+		allocs := func(data []byte) float64 {
+			return testing.AllocsPerRun(5, func() {
+				c := newBench(t, 0, mainEdge(8, r))
+				c.add(data)
+				c.end()
+				c.job.store.Close()
+			})
+		}
+		// Slices that grow are made some more times.
+		if a, b := allocs(few), allocs(many); b > a+20 {
+			t.Errorf("%v: %.0f allocations for 1,000 elements, %.0f for 10,000", r, a, b)
+		}
+	}
+}
+
 func BenchmarkCollector(b *testing.B) {
 	var stream []byte
 	const n = 10_000
