@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	startLimit = 3 * time.Minute // for a server to answer, on a machine that is busy with other tests
+	startLimit = 3 * time.Minute  // for a server to answer, on a machine that is busy with other tests
 	stopLimit  = 30 * time.Second // for a server to end after SIGTERM, before it is killed
 	pollEvery  = 25 * time.Millisecond
 	tailBytes  = 8 << 10 // of the log that an error shows
