@@ -95,7 +95,7 @@ func (j *job) engineOptions() engine.Options {
 	}
 	return engine.Options{
 		Streaming: j.plan.Streaming, TargetBundle: 300 * time.Millisecond,
-		MaxBundleBytes: 32 << 20, MaxBundleElements: 500_000, BusyLimit: 0.7,
+		MaxBundleBytes: 32 << 20, MaxBundleElements: j.runner.maxBundle, BusyLimit: 0.7,
 		UserRetries: int(retries), LostRetries: lost, Backoff: 100 * time.Millisecond,
 		MaxPendingBytes: j.runner.cfg.MaxPendingBytes, Durable: j.journal != nil,
 	}

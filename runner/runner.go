@@ -58,9 +58,14 @@ type Runner struct {
 	// budget is what the data of all jobs may take of memory, nil without a limit.
 	budget *store.Budget
 	// readOnly: jobs are only looked at.
-	readOnly   bool
+	readOnly bool
+	// maxBundle bounds the elements of a bundle, where a block does not have more.
+	maxBundle  int
 	connectors map[string]connectors.Connector
 }
+
+// maxBundle is what a bundle has at most, for what a failure costs.
+const maxBundle = 500_000
 
 // New returns a runner.
 func New(cfg Config) *Runner {
@@ -70,7 +75,7 @@ func New(cfg Config) *Runner {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Runner{cfg: cfg, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}}
+	r := &Runner{cfg: cfg, maxBundle: maxBundle, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}}
 	for _, c := range cfg.Connectors {
 		for _, urn := range c.URNs() {
 			r.connectors[urn] = c

@@ -20,6 +20,7 @@ type setting struct {
 	workers, keyShards, lanes int
 	pending                   int64 // bytes that may wait
 	kills                     int64 // workers that die in the middle of a bundle
+	bundle                    int   // elements of a bundle at most, if not 0
 	slow, sorted, streaming   bool
 }
 
@@ -33,6 +34,7 @@ func TestOneResultInAllSettings(t *testing.T) {
 		{workers: 3, keyShards: 5, lanes: 3, kills: 3, slow: true}, {workers: 2, keyShards: 13, lanes: 7, pending: 500},
 		{workers: 4, keyShards: 8, lanes: 4, kills: 3, sorted: true}, {workers: 2, keyShards: 3, lanes: 2, kills: 3, streaming: true, pending: 500},
 		{workers: 3, keyShards: 8, lanes: 4, streaming: true, sorted: true, slow: true, kills: 3},
+		{workers: 2, keyShards: 8, lanes: 4, bundle: 1}, {workers: 3, keyShards: 4, lanes: 2, bundle: 2, streaming: true, kills: 3},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { s.run(t) })
 	}
@@ -48,6 +50,7 @@ func (s setting) run(t *testing.T) {
 	r.runner.cfg.KeyShards, r.runner.cfg.Lanes, r.runner.cfg.MaxPendingBytes = s.keyShards, s.lanes, orDefault(s.pending, 64<<20)
 	r.options["experiments"] = []any{fmt.Sprint("sdk_workers=", s.workers)}
 	r.options["streaming"] = s.streaming
+	r.runner.maxBundle = orDefault(s.bundle, maxBundle)
 	var elements, small [][]byte
 	for i := range sameElements {
 		elements = append(elements, at(beam.EventTime(i*sameStep), fmt.Sprint("k", i%7), fmt.Sprintf("%03d", i)))
