@@ -47,7 +47,18 @@ func isLost(err error) bool {
 	var op net.Error
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, gomysql.ErrInvalidConn) || errors.Is(err, io.EOF) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.As(err, &op)
+		errors.As(err, &op) || isUnwritten(err)
+}
+
+// isUnwritten tells that the driver could write nothing, which it names so, by an
+// error that it keeps to itself, where the connection is cut in the handshake.
+func isUnwritten(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if err.Error() == "bad connection" {
+			return true
+		}
+	}
+	return false
 }
 
 // explain makes a coded error of what a statement ended with; doing completes
