@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/jobservice"
+	"fresnel/translate"
 )
 
 // perSplit is how many elements each of the two splits of "in" has.
@@ -37,7 +39,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{r: newRig(t), disk: vfs.NewCrashableMem()}
 	w.r.runner.fs = w.disk
-	w.r.options["experiments"] = []any{"durability=disk", "sdk_workers=2"}
+	w.r.options["experiments"] = []any{"sdk_workers=2"}
 	w.r.source("in", &fakeSource{batches: [][][]byte{nil, nil},
 		mark: func(n int) beam.EventTime { return beam.EventTime(n) * 3_000 },
 		more: func(split, n int) []byte {
@@ -51,12 +53,7 @@ func newWorld(t *testing.T) *world {
 	for name, sink := range map[string]**fakeSink{"whole": &w.whole, "grouped": &w.grouped, "counted": &w.counted, "sided": &w.sided} {
 		*sink = w.r.sink(name)
 		(*sink).shards, (*sink).rows, (*sink).progress = 2, 5, true
-		(*sink).before = func(int, int64, int) error {
-			if w.dead.Load() {
-				return errDown
-			}
-			return nil
-		}
+		(*sink).gone = w.dead.Load
 		if name != "whole" {
 			(*sink).in = inMinutes
 		}
@@ -121,6 +118,7 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 		time.Sleep(cut)
 		w.dead.Store(true)
 		after := w.disk.CrashClone(vfs.CrashCloneCfg{})
+		time.Sleep(10 * time.Millisecond) // what it still does matters to nobody
 		j.cancel()
 		_ = j.end()
 		w.disk, w.r.runner.fs = after, after
@@ -163,6 +161,46 @@ func TestAJobThatIsCutOffGoesOn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhereTheStateOfAJobLives(t *testing.T) {
+	t.Parallel()
+	scripted := &translate.Plan{Streaming: true, Stages: []*translate.Stage{{Kind: translate.TestStream}}}
+	endless, bounded := &translate.Plan{Streaming: true}, &translate.Plan{}
+	for _, c := range []struct {
+		plan                       *translate.Plan
+		server, asked, environment string
+		disk                       bool
+	}{
+		{endless, "", "", "PROCESS", true}, {endless, "auto", "", "PROCESS", true}, {bounded, "auto", "", "PROCESS", false},
+		{endless, "auto", "", "LOOPBACK", false}, {endless, "memory", "", "PROCESS", false}, {bounded, "disk", "", "PROCESS", true},
+		{endless, "disk", "memory", "PROCESS", false}, {bounded, "memory", "disk", "LOOPBACK", true}, {scripted, "disk", "disk", "PROCESS", false},
+	} {
+		options, err := structpb.NewStruct(map[string]any{"beam:option:environment_type:v1": c.environment})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.asked != "" {
+			options.Fields["beam:option:durability:v1"] = structpb.NewStringValue(c.asked)
+		}
+		r := New(Config{Durability: c.server})
+		if got := r.wantsDisk(jobservice.ParseOptions(options), c.plan); got != c.disk {
+			t.Errorf("streaming %t, the server says %q, the user %q, %s: on disk %t", c.plan.Streaming, c.server, c.asked, c.environment, got)
+		}
+	}
+}
+
+// TestADurableJobStaysDurable (I10): what the next server does by default changes
+// nothing. From the beginning, in memory, it would write everything twice.
+func TestADurableJobStaysDurable(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	w.r.runner.cfg.Durability = "disk"
+	w.run(dir, 1, 300*time.Millisecond)
+	w.r.runner.cfg.Durability = "memory"
+	w.run(dir, 2, 0)
+	if got := len(w.whole.got()); got != 2*perSplit {
+		t.Errorf("%d elements were written, not %d", got, 2*perSplit)
 	}
 }
 

@@ -1,15 +1,16 @@
 package runner
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
 
 	"fresnel/internal/beam"
+	"fresnel/jobservice"
 	"fresnel/runner/engine"
 	"fresnel/runner/store"
+	"fresnel/translate"
 )
 
 // journal makes a job outlive its process. Each commit writes what it changes
@@ -268,19 +269,19 @@ func (l *journal) settle() error {
 
 // wantsDisk says where the state of a job lives: what the user asked for, or the
 // server's default. By itself it is the disk for a job that is to run for ever, if
-// its harnesses can be had again by a server that begins anew.
-func (r *Runner) wantsDisk(streaming, scripted bool, environment, asked string) (bool, error) {
-	if asked == "" {
-		asked = r.cfg.Durability
+// its harnesses can be had again by a server that begins anew. A job with a
+// TestStream never has it: its time is a script's.
+func (r *Runner) wantsDisk(opts jobservice.Options, plan *translate.Plan) bool {
+	for _, s := range plan.Stages {
+		if s.Kind == translate.TestStream {
+			return false
+		}
 	}
-	switch asked {
+	switch opts.Str("durability", r.cfg.Durability) {
 	case "memory":
-		return false, nil
+		return false
 	case "disk":
-		return !scripted, nil
-	case "", "auto":
-		return streaming && !scripted && environment != "LOOPBACK", nil
+		return true
 	}
-	return false, &beam.Error{Code: beam.InvalidPipeline, What: fmt.Sprintf("the durability %q is not known", asked),
-		Cure: "say --durability=disk or --durability=memory"}
+	return plan.Streaming && opts.EnvironmentType() != "LOOPBACK"
 }

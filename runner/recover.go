@@ -7,10 +7,8 @@ import (
 	"fmt"
 
 	"fresnel/internal/beam"
-	"fresnel/jobservice"
 	"fresnel/runner/engine"
 	"fresnel/runner/store"
-	"fresnel/translate"
 )
 
 // A durable job that was cut off is built as at first, from the same pipeline,
@@ -26,17 +24,6 @@ import (
 // Then blocks that nobody refers to are removed: bundles wrote them that were
 // never committed.
 
-// durable tells whether the job is to outlive the server.
-func (r *Runner) durable(opts jobservice.Options, plan *translate.Plan) (bool, error) {
-	experiment, _ := opts.Experiment("durability")
-	asked := opts.Str("durability", experiment)
-	scripted := false
-	for _, s := range plan.Stages {
-		scripted = scripted || s.Kind == translate.TestStream
-	}
-	return r.wantsDisk(plan.Streaming, scripted, opts.EnvironmentType(), asked)
-}
-
 // owner is the job's epoch as sinks know it: one of a durable job grows with each
 // server that runs it.
 func (j *job) owner() int64 {
@@ -50,9 +37,8 @@ func (j *job) owner() int64 {
 // is this plan's.
 func (j *job) begin() error {
 	j.lanes, j.keyShards = j.runner.cfg.Lanes, j.runner.cfg.KeyShards
-	durable, err := j.runner.durable(j.opts, j.plan)
-	if err != nil || !durable || j.sub.Dir == "" {
-		return err
+	if j.sub.Dir == "" {
+		return nil // decided when the job was submitted, whatever a later server's default is
 	}
 	if err := j.openJournal(); err != nil {
 		return err

@@ -105,8 +105,7 @@ func (r *Runner) Durable(s *jobservice.Submission) bool {
 	if err != nil {
 		return false // Run will tell
 	}
-	durable, err := r.durable(jobservice.ParseOptions(s.Options), plan)
-	return durable && err == nil
+	return r.wantsDisk(jobservice.ParseOptions(s.Options), plan)
 }
 
 // Run runs the job to its end. A panic ends the job, not the server (I7).

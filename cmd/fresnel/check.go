@@ -88,7 +88,7 @@ func (c *checker) check(path string) error {
 		return err
 	}
 	defer harnesses.Close()
-	c.runner = runner.New(runner.Config{Harnesses: harnesses, Log: quiet, Connectors: []connectors.Connector{kafka.New(quiet), mysql.New(quiet)}, Durability: "disk"})
+	c.runner = runner.New(runner.Config{Harnesses: harnesses, Log: quiet, Connectors: []connectors.Connector{kafka.New(quiet), mysql.New(quiet)}})
 	jobs, err := data.Jobs()
 	if err != nil {
 		return err
