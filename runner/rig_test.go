@@ -558,6 +558,8 @@ type fakeSink struct {
 	rows   int
 	// fail may fail a write of a shard's entry, before or after it is there.
 	before, after func(shard int, n int64, attempt int) error
+	// gone tells that the server was cut off: what it still tries reaches nobody.
+	gone func() bool
 	// blocks is called when a write begins that only ends with its context.
 	blocks func()
 	// progress: it knows its last entry.
@@ -622,6 +624,9 @@ func (w *fakeWriter) Write(ctx context.Context, n int64, elements [][]byte) erro
 		s.blocks()
 		<-ctx.Done()
 		return ctx.Err()
+	}
+	if s.gone != nil && s.gone() {
+		return errDown
 	}
 	name := fmt.Sprint(w.shard, "/", n)
 	s.mu.Lock()
