@@ -47,46 +47,12 @@ func entryOf(t testing.TB, n int64) (elements [][]byte, values []string) {
 	return elements, values
 }
 
-// outbox sends entries as the runner does: again after a fault, with a new
-// writer, and without those that are there.
-type outbox struct {
-	t     testing.TB
-	sink  connectors.Sink
-	epoch int64
-	w     connectors.Writer
-	// faults counts the errors that were tried again.
-	faults int
-}
-
-func (o *outbox) send(ctx context.Context, n int64) error {
-	elements, _ := entryOf(o.t, n)
-	for deadline := time.Now().Add(2 * time.Minute); ; {
-		err := o.attempt(ctx, n, elements)
-		if err == nil || beam.CodeOf(err) != beam.Unavailable || time.Now().After(deadline) {
-			return err
-		}
-		o.faults++
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (o *outbox) attempt(ctx context.Context, n int64, elements [][]byte) error {
-	if o.w == nil {
-		w, last, err := o.sink.Open(ctx, 0, o.epoch)
-		if err != nil {
-			return err
-		}
-		o.w = w
-		if n <= last {
-			return nil
-		}
-	}
-	err := o.w.Write(ctx, n, elements)
-	if err != nil {
-		_ = o.w.Close()
-		o.w = nil
-	}
-	return err
+// outboxOf sends entries of entryOf.
+func outboxOf(t testing.TB, s connectors.Sink, epoch int64) *connectorstest.Outbox {
+	return &connectorstest.Outbox{T: t, Sink: s, Epoch: epoch, Entry: func(n int64) [][]byte {
+		elements, _ := entryOf(t, n)
+		return elements
+	}}
 }
 
 // once checks that a reader with read_committed sees the entries 1 to last, and
@@ -131,26 +97,26 @@ func TestConnectionsThatAreCutWriteNothingTwice(t *testing.T) {
 	cutter := connectorstest.NewCutter(seed)
 	s := durableSink(t, k, topic, func(w *writeSpec) { w.Producer["request.timeout.ms"] = "2000" })
 	s.transport.Dial = cutter.Dial
-	o := &outbox{t: t, sink: s, epoch: 1}
+	o := outboxOf(t, s, 1)
 	cutter.Percent.Store(3)
 	const entries = 60
 	for n := range int64(entries) {
-		if err := o.send(t.Context(), n+1); err != nil {
+		if err := o.Send(t.Context(), n+1); err != nil {
 			t.Fatal(err)
 		}
 		if n%7 == 6 { // after a crash the last ones are sent again
-			o.w = nil
-			o.epoch++
+			o.Writer = nil
+			o.Epoch++
 			for again := max(n-2, 1); again <= n+1; again++ {
-				if err := o.send(t.Context(), again); err != nil {
+				if err := o.Send(t.Context(), again); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 	}
 	cutter.Percent.Store(0)
-	t.Logf("%d cuts, %d faults", cutter.Cuts.Load(), o.faults)
-	if o.faults == 0 {
+	t.Logf("%d cuts, %d faults", cutter.Cuts.Load(), o.Faults)
+	if o.Faults == 0 {
 		t.Error("no connection was cut within an entry")
 	}
 	once(t, k, topic, entries)
@@ -216,19 +182,19 @@ func TestAMessageThatIsLostWritesNothingTwice(t *testing.T) {
 				s := durableSink(t, k, topic, nil)
 				cut := &messageCut{api: api, answer: answer}
 				s.transport.Dial = cut.dial
-				o := &outbox{t: t, sink: s, epoch: 1}
+				o := outboxOf(t, s, 1)
 				for n := range int64(6) {
 					cut.mu.Lock()
 					cut.left = int(n) % 3
 					cut.mu.Unlock()
 					if n >= 4 { // opened again: what is only sent then is cut too
-						o.w = nil
+						o.Writer = nil
 					}
-					if err := o.send(t.Context(), n+1); err != nil {
+					if err := o.Send(t.Context(), n+1); err != nil {
 						t.Fatal(err)
 					}
 				}
-				if o.faults == 0 {
+				if o.Faults == 0 {
 					t.Error("nothing was cut")
 				}
 				once(t, k, topic, 6)
@@ -240,7 +206,7 @@ func TestAMessageThatIsLostWritesNothingTwice(t *testing.T) {
 func TestABrokerThatIsKilledShowsEveryEntryOnce(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	o := &outbox{t: t, sink: durableSink(t, k, topic, func(w *writeSpec) { w.Producer["request.timeout.ms"] = "3000" }), epoch: 1}
+	o := outboxOf(t, durableSink(t, k, topic, func(w *writeSpec) { w.Producer["request.timeout.ms"] = "3000" }), 1)
 	killed := make(chan error, 1)
 	n := int64(0)
 	for after := 0; after < 10; {
@@ -252,7 +218,7 @@ func TestABrokerThatIsKilledShowsEveryEntryOnce(t *testing.T) {
 				killed <- k.Restart()
 			}()
 		}
-		if err := o.send(t.Context(), n); err != nil {
+		if err := o.Send(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -267,7 +233,7 @@ func TestABrokerThatIsKilledShowsEveryEntryOnce(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d entries, %d faults", n, o.faults)
+	t.Logf("%d entries, %d faults", n, o.Faults)
 	once(t, k, topic, n)
 }
 
@@ -290,31 +256,31 @@ func begun(t *testing.T, w *exactlyOnce, n int64) *encoded {
 
 func TestAnOwnerThatComesBackIsFenced(t *testing.T) {
 	k := broker(t)
-	for name, comesBack := range map[string]func(*outbox, *exactlyOnce) error{
-		"at the end of a transaction": func(o *outbox, w *exactlyOnce) error {
-			return w.unsure(o.t.Context(), w.txn.end(o.t.Context(), true), "write")
+	for name, comesBack := range map[string]func(*connectorstest.Outbox, *exactlyOnce) error{
+		"at the end of a transaction": func(o *connectorstest.Outbox, w *exactlyOnce) error {
+			return w.unsure(o.T.Context(), w.txn.end(o.T.Context(), true), "write")
 		},
-		"with the next entry": func(o *outbox, w *exactlyOnce) error {
+		"with the next entry": func(o *connectorstest.Outbox, w *exactlyOnce) error {
 			w.ready = true
-			elements, _ := entryOf(o.t, 2)
-			return w.Write(o.t.Context(), 2, elements)
+			elements, _ := entryOf(o.T, 2)
+			return w.Write(o.T.Context(), 2, elements)
 		},
-		"before it opens the shard": func(o *outbox, _ *exactlyOnce) error {
-			_, _, err := o.sink.Open(o.t.Context(), 0, 1)
+		"before it opens the shard": func(o *connectorstest.Outbox, _ *exactlyOnce) error {
+			_, _, err := o.Sink.Open(o.T.Context(), 0, 1)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			topic := newTopic(t, k, 2)
-			old := &outbox{t: t, sink: durableSink(t, k, topic, nil), epoch: 1}
-			if err := old.send(t.Context(), 1); err != nil {
+			old := outboxOf(t, durableSink(t, k, topic, nil), 1)
+			if err := old.Send(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
-			paused := old.w.(*exactlyOnce)
+			paused := old.Writer.(*exactlyOnce)
 			begun(t, paused, 2) // and there it is stopped
-			newer := &outbox{t: t, sink: durableSink(t, k, topic, nil), epoch: 2}
+			newer := outboxOf(t, durableSink(t, k, topic, nil), 2)
 			for n := int64(1); n <= 3; n++ {
-				if err := newer.send(t.Context(), n); err != nil {
+				if err := newer.Send(t.Context(), n); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -322,8 +288,8 @@ func TestAnOwnerThatComesBackIsFenced(t *testing.T) {
 			if beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "newer owner") {
 				t.Errorf("the older owner: %v", err)
 			}
-			if err := newer.send(t.Context(), 4); err != nil || newer.faults > 0 {
-				t.Errorf("the newer owner: %d faults, %v", newer.faults, err)
+			if err := newer.Send(t.Context(), 4); err != nil || newer.Faults > 0 {
+				t.Errorf("the newer owner: %d faults, %v", newer.Faults, err)
 			}
 			once(t, k, topic, 4)
 		})
@@ -333,20 +299,20 @@ func TestAnOwnerThatComesBackIsFenced(t *testing.T) {
 func TestAnOwnerThatWasPausedTooLongGoesOn(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	o := &outbox{t: t, sink: durableSink(t, k, topic, func(w *writeSpec) { w.Producer["transaction.timeout.ms"] = "300" }), epoch: 1}
-	if err := o.send(t.Context(), 1); err != nil {
+	o := outboxOf(t, durableSink(t, k, topic, func(w *writeSpec) { w.Producer["transaction.timeout.ms"] = "300" }), 1)
+	if err := o.Send(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	w := o.w.(*exactlyOnce)
+	w := o.Writer.(*exactlyOnce)
 	begun(t, w, 2)
 	time.Sleep(2 * time.Second) // the broker gives the transaction up
 	err := w.unsure(t.Context(), w.txn.end(t.Context(), true), "write")
 	if beam.CodeOf(err) != beam.Unavailable {
 		t.Fatalf("the end of a transaction that was given up: %v", err)
 	}
-	o.w = nil
+	o.Writer = nil
 	for n := int64(2); n <= 3; n++ {
-		if err := o.send(t.Context(), n); err != nil {
+		if err := o.Send(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -367,14 +333,14 @@ func TestATimeoutThatTheBrokerRefusesEndsTheJob(t *testing.T) {
 func TestAProgressThatIsLostStopsTheSink(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	o := &outbox{t: t, sink: durableSink(t, k, topic, nil), epoch: 1}
+	o := outboxOf(t, durableSink(t, k, topic, nil), 1)
 	for range 2 { // also when it has been opened once without
-		err := o.send(t.Context(), 5)
+		err := o.Send(t.Context(), 5)
 		if beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "entry 4 was written") {
 			t.Errorf("%v", err)
 		}
 		t.Log(err)
-		o.w = nil
+		o.Writer = nil
 	}
 	once(t, k, topic, 0)
 }
@@ -389,8 +355,8 @@ func TestAForeignGroupIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &outbox{t: t, sink: s, epoch: 1}
-	if err := o.send(t.Context(), 1); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "not committed by Fresnel") {
+	o := outboxOf(t, s, 1)
+	if err := o.Send(t.Context(), 1); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "not committed by Fresnel") {
 		t.Errorf("%v", err)
 	}
 }
@@ -400,11 +366,11 @@ func TestAnIdleSinkCommitsItsProgressAgain(t *testing.T) {
 	topic := newTopic(t, k, 2)
 	s := durableSink(t, k, topic, nil)
 	s.refreshEvery = 100 * time.Millisecond
-	o := &outbox{t: t, sink: s, epoch: 1}
-	if err := o.send(t.Context(), 1); err != nil {
+	o := outboxOf(t, s, 1)
+	if err := o.Send(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	id := o.w.(*exactlyOnce).txn.id
+	id := o.Writer.(*exactlyOnce).txn.id
 	res, err := s.client.OffsetDelete(t.Context(), &kafkago.OffsetDeleteRequest{GroupID: id, Topics: map[string][]int{topic: {0}}})
 	if err != nil || res.Error != nil {
 		t.Fatal(err, res)
@@ -417,23 +383,23 @@ func TestAnIdleSinkCommitsItsProgressAgain(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err := o.send(t.Context(), 2); err != nil || o.faults > 0 {
-		t.Errorf("%d faults, %v", o.faults, err)
+	if err := o.Send(t.Context(), 2); err != nil || o.Faults > 0 {
+		t.Errorf("%d faults, %v", o.Faults, err)
 	}
-	_ = o.w.Close()
+	_ = o.Writer.Close()
 	once(t, k, topic, 2)
 }
 
 func TestAtLeastOnceKeepsNoProgress(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	o := &outbox{t: t, sink: durableSink(t, k, topic, func(w *writeSpec) { w.Producer[guaranteeKey] = atLeastOnce }), epoch: 1}
+	o := outboxOf(t, durableSink(t, k, topic, func(w *writeSpec) { w.Producer[guaranteeKey] = atLeastOnce }), 1)
 	for n := range int64(2) {
-		if err := o.send(t.Context(), n+1); err != nil {
+		if err := o.Send(t.Context(), n+1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, last, err := o.sink.Open(t.Context(), 0, 2); last != connectors.NoProgress || err != nil {
+	if _, last, err := o.Sink.Open(t.Context(), 0, 2); last != connectors.NoProgress || err != nil {
 		t.Errorf("%d, %v", last, err)
 	}
 	once(t, k, topic, 2)
@@ -456,9 +422,9 @@ func TestRowsThatNameTheirTopicsAreThereOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		o := &outbox{t: t, sink: s, epoch: int64(epoch + 1)}
+		o := outboxOf(t, s, int64(epoch+1))
 		for i, e := range entries {
-			if err := o.attempt(t.Context(), int64(1+epoch+i), e); err != nil {
+			if err := o.Attempt(t.Context(), int64(1+epoch+i), e); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -473,18 +439,18 @@ func TestRowsThatNameTheirTopicsAreThereOnce(t *testing.T) {
 func TestJavaSeesEveryRecordOnce(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	o := &outbox{t: t, sink: durableSink(t, k, topic, nil), epoch: 1}
+	o := outboxOf(t, durableSink(t, k, topic, nil), 1)
 	for n := range int64(4) {
-		if err := o.send(t.Context(), n+1); err != nil {
+		if err := o.Send(t.Context(), n+1); err != nil {
 			t.Fatal(err)
 		}
 		if n%2 == 1 {
-			begun(t, o.w.(*exactlyOnce), n+2) // aborted by the next owner
-			o.w = nil
-			o.epoch++
+			begun(t, o.Writer.(*exactlyOnce), n+2) // aborted by the next owner
+			o.Writer = nil
+			o.Epoch++
 		}
 	}
-	if err := o.send(t.Context(), 5); err != nil {
+	if err := o.Send(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
 	want := contents(t, k, topic) // and no transaction is open any more
@@ -513,15 +479,15 @@ func BenchmarkWriteEntry(b *testing.B) {
 	for _, guarantee := range []string{exactlyOnceWord, atLeastOnce} {
 		b.Run(guarantee, func(b *testing.B) {
 			topic := newTopic(b, k, 2)
-			o := &outbox{t: b, sink: durableSink(b, k, topic, func(w *writeSpec) { w.Producer[guaranteeKey] = guarantee }), epoch: 1}
+			o := outboxOf(b, durableSink(b, k, topic, func(w *writeSpec) { w.Producer[guaranteeKey] = guarantee }), 1)
 			n := int64(0)
 			for b.Loop() {
 				n++
-				if err := o.send(b.Context(), n); err != nil {
+				if err := o.Send(b.Context(), n); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(o.faults), "faults")
+			b.ReportMetric(float64(o.Faults), "faults")
 		})
 	}
 }

@@ -294,13 +294,13 @@ func TestABrokerThatComesBackIsReadOnWithoutLossOrDoubles(t *testing.T) {
 func TestAReaderOfCommittedRecordsSeesNoAbortedOnes(t *testing.T) {
 	k := broker(t)
 	topic := newTopic(t, k, 2)
-	o := &outbox{t: t, sink: durableSink(t, k, topic, nil), epoch: 1}
-	if err := o.send(t.Context(), 1); err != nil {
+	o := outboxOf(t, durableSink(t, k, topic, nil), 1)
+	if err := o.Send(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	begun(t, o.w.(*exactlyOnce), 2)
-	o.w = nil
-	if err := o.send(t.Context(), 2); err != nil {
+	begun(t, o.Writer.(*exactlyOnce), 2)
+	o.Writer = nil
+	if err := o.Send(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
 	for isolation, count := range map[string]int{"read_committed": 10, "read_uncommitted": 15} {

@@ -44,51 +44,12 @@ func entryOf(t testing.TB, n int64) (elements [][]byte, values []string) {
 	return elements, values
 }
 
-// outbox sends entries as the runner does: again after a fault, with a new
-// writer, and without those that are there.
-type outbox struct {
-	t      testing.TB
-	sink   connectors.Sink
-	epoch  int64
-	w      connectors.Writer
-	faults int // errors that were tried again
-}
-
-func (o *outbox) send(ctx context.Context, n int64) error {
-	elements, _ := entryOf(o.t, n)
-	for deadline := time.Now().Add(2 * time.Minute); ; {
-		err := o.attempt(ctx, n, elements)
-		if err == nil || beam.CodeOf(err) != beam.Unavailable || time.Now().After(deadline) {
-			return err
-		}
-		o.faults++
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (o *outbox) attempt(ctx context.Context, n int64, elements [][]byte) error {
-	if o.w == nil {
-		w, last, err := o.sink.Open(ctx, 0, o.epoch)
-		if err != nil {
-			return err
-		}
-		o.w = w
-		if n <= last {
-			return nil
-		}
-	}
-	err := o.w.Write(ctx, n, elements)
-	if err != nil {
-		o.drop()
-	}
-	return err
-}
-
-func (o *outbox) drop() {
-	if o.w != nil {
-		_ = o.w.Close()
-	}
-	o.w = nil
+// outboxOf sends entries of entryOf.
+func outboxOf(t testing.TB, s connectors.Sink, epoch int64) *connectorstest.Outbox {
+	return &connectorstest.Outbox{T: t, Sink: s, Epoch: epoch, Entry: func(n int64) [][]byte {
+		elements, _ := entryOf(t, n)
+		return elements
+	}}
 }
 
 // once checks that the rows of the entries 1 to last are there, each once and in
@@ -129,26 +90,26 @@ func TestConnectionsThatAreCutInsertNothingTwice(t *testing.T) {
 			cutter := connectorstest.NewCutter(seed)
 			s := durableSink(t, spec)
 			s.target.config.DialFunc = cutter.Dial
-			o := &outbox{t: t, sink: s, epoch: 1}
+			o := outboxOf(t, s, 1)
 			cutter.Percent.Store(3)
 			const entries = 80
 			for n := range int64(entries) {
-				if err := o.send(t.Context(), n+1); err != nil {
+				if err := o.Send(t.Context(), n+1); err != nil {
 					t.Fatal(err)
 				}
 				if n%7 == 6 { // after a crash the last ones are sent again
-					o.drop()
-					o.epoch++
+					o.Drop()
+					o.Epoch++
 					for again := max(n-2, 1); again <= n+1; again++ {
-						if err := o.send(t.Context(), again); err != nil {
+						if err := o.Send(t.Context(), again); err != nil {
 							t.Fatal(err)
 						}
 					}
 				}
 			}
-			o.drop()
-			t.Logf("%d cuts, %d faults", cutter.Cuts.Load(), o.faults)
-			if o.faults == 0 {
+			o.Drop()
+			t.Logf("%d cuts, %d faults", cutter.Cuts.Load(), o.Faults)
+			if o.Faults == 0 {
 				t.Error("no connection was cut within an entry")
 			}
 			once(t, table, entries)
@@ -196,17 +157,17 @@ func TestACommitOfUnknownOutcomeIsLookedUp(t *testing.T) {
 				c, err := d.DialContext(ctx, network, addr)
 				return &commitCut{Conn: c, answer: answer, left: &left}, err
 			}
-			o := &outbox{t: t, sink: s, epoch: 1}
+			o := outboxOf(t, s, 1)
 			for n := range int64(6) {
 				left.Store(int32(n % 3)) // the claim's commit too
-				if err := o.send(t.Context(), n+1); err != nil {
+				if err := o.Send(t.Context(), n+1); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if o.faults == 0 {
+			if o.Faults == 0 {
 				t.Error("no commit was cut")
 			}
-			o.drop()
+			o.Drop()
 			once(t, table, 6)
 		})
 	}
@@ -214,7 +175,7 @@ func TestACommitOfUnknownOutcomeIsLookedUp(t *testing.T) {
 
 func TestADatabaseThatIsKilledHasEveryRowOnce(t *testing.T) {
 	table, spec := plainInserts(t, manyRows)
-	o := &outbox{t: t, sink: durableSink(t, spec), epoch: 1}
+	o := outboxOf(t, durableSink(t, spec), 1)
 	m := server(t)
 	killed := make(chan error, 1)
 	n := int64(0)
@@ -228,7 +189,7 @@ func TestADatabaseThatIsKilledHasEveryRowOnce(t *testing.T) {
 				killed <- m.Restart()
 			}()
 		}
-		if err := o.send(t.Context(), n); err != nil {
+		if err := o.Send(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
 		if n%30 == 29 && n < 90 {
@@ -240,9 +201,9 @@ func TestADatabaseThatIsKilledHasEveryRowOnce(t *testing.T) {
 			after = 0
 		}
 	}
-	o.drop()
-	t.Logf("%d entries, %d faults", n, o.faults)
-	if o.faults == 0 {
+	o.Drop()
+	t.Logf("%d entries, %d faults", n, o.Faults)
+	if o.Faults == 0 {
 		t.Error("the database was not missed")
 	}
 	once(t, table, n)
@@ -268,16 +229,16 @@ func begun(t *testing.T, w *writer, n int64) {
 }
 
 func TestAnOwnerThatComesBackIsFenced(t *testing.T) {
-	for name, comesBack := range map[string]func(*outbox, *writer) error{
-		"at its commit": func(o *outbox, w *writer) error {
-			if err := w.session.commit(o.t.Context()); !isLost(err) {
+	for name, comesBack := range map[string]func(*connectorstest.Outbox, *writer) error{
+		"at its commit": func(o *connectorstest.Outbox, w *writer) error {
+			if err := w.session.commit(o.T.Context()); !isLost(err) {
 				return fmt.Errorf("its transaction is still there: %w", err)
 			}
-			return o.send(o.t.Context(), 2) // as the runner does
+			return o.Send(o.T.Context(), 2) // as the runner does
 		},
-		"with the next entry": func(o *outbox, _ *writer) error { return o.send(o.t.Context(), 2) },
-		"before it opens the shard": func(o *outbox, _ *writer) error {
-			_, _, err := o.sink.Open(o.t.Context(), 0, 1)
+		"with the next entry": func(o *connectorstest.Outbox, _ *writer) error { return o.Send(o.T.Context(), 2) },
+		"before it opens the shard": func(o *connectorstest.Outbox, _ *writer) error {
+			_, _, err := o.Sink.Open(o.T.Context(), 0, 1)
 			return err
 		},
 	} {
@@ -285,15 +246,15 @@ func TestAnOwnerThatComesBackIsFenced(t *testing.T) {
 			table, spec := plainInserts(t, manyRows)
 			s := durableSink(t, spec)
 			s.silence = time.Second
-			old := &outbox{t: t, sink: s, epoch: 1}
-			if err := old.send(t.Context(), 1); err != nil {
+			old := outboxOf(t, s, 1)
+			if err := old.Send(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
-			paused := old.w.(*writer)
+			paused := old.Writer.(*writer)
 			begun(t, paused, 2) // and there it is stopped, with the row locked
-			newer := &outbox{t: t, sink: durableSink(t, spec), epoch: 2}
+			newer := outboxOf(t, durableSink(t, spec), 2)
 			for n := int64(1); n <= 3; n++ {
-				if err := newer.send(t.Context(), n); err != nil {
+				if err := newer.Send(t.Context(), n); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -301,11 +262,11 @@ func TestAnOwnerThatComesBackIsFenced(t *testing.T) {
 			if beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "newer owner") {
 				t.Errorf("the older owner: %v", err)
 			}
-			if err := newer.send(t.Context(), 4); err != nil || newer.faults > 0 {
-				t.Errorf("the newer owner: %d faults, %v", newer.faults, err)
+			if err := newer.Send(t.Context(), 4); err != nil || newer.Faults > 0 {
+				t.Errorf("the newer owner: %d faults, %v", newer.Faults, err)
 			}
-			old.drop()
-			newer.drop()
+			old.Drop()
+			newer.Drop()
 			var want []string
 			for n := range int64(4) {
 				_, values := entryOf(t, n+1)
@@ -323,25 +284,25 @@ func TestAnIdleSinkOpensItsSessionAnew(t *testing.T) {
 	table, spec := plainInserts(t, manyRows)
 	s := durableSink(t, spec)
 	s.silence = time.Second
-	o := &outbox{t: t, sink: s, epoch: 1}
+	o := outboxOf(t, s, 1)
 	for n := int64(1); n <= 2; n++ {
-		if err := o.send(t.Context(), n); err != nil {
+		if err := o.Send(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(1500 * time.Millisecond)
 	}
-	if err := o.send(t.Context(), 3); err != nil || o.faults > 0 {
-		t.Errorf("%d faults, %v", o.faults, err)
+	if err := o.Send(t.Context(), 3); err != nil || o.Faults > 0 {
+		t.Errorf("%d faults, %v", o.Faults, err)
 	}
-	o.drop()
+	o.Drop()
 	once(t, table, 3)
 }
 
 func TestAnEntryIsTriedAgainAfterALockWaitTimeout(t *testing.T) {
 	table, spec := plainInserts(t, "INSERT INTO %s (v) VALUES (?)")
 	spec.Init = []string{"SET innodb_lock_wait_timeout = 1", "SET autocommit = 0"}
-	o := &outbox{t: t, sink: durableSink(t, spec), epoch: 1}
-	if err := o.send(t.Context(), 1); err != nil {
+	o := outboxOf(t, durableSink(t, spec), 1)
+	if err := o.Send(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	tx, err := shared.db.BeginTx(t.Context(), nil)
@@ -353,16 +314,16 @@ func TestAnEntryIsTriedAgainAfterALockWaitTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	elements, _ := entryOf(t, 2)
-	if err := o.attempt(t.Context(), 2, elements); beam.CodeOf(err) != beam.Unavailable {
+	if err := o.Attempt(t.Context(), 2, elements); beam.CodeOf(err) != beam.Unavailable {
 		t.Errorf("with a lock held: %v", err)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.send(t.Context(), 2); err != nil {
+	if err := o.Send(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	o.drop()
+	o.Drop()
 	once(t, table, 2)
 }
 
@@ -420,19 +381,19 @@ func TestDeadlocksLoseAndDoubleNothing(t *testing.T) {
 
 func TestAProgressThatIsLostStopsTheSink(t *testing.T) {
 	table, spec := plainInserts(t, manyRows)
-	o := &outbox{t: t, sink: durableSink(t, spec), epoch: 1}
+	o := outboxOf(t, durableSink(t, spec), 1)
 	for n := int64(1); n <= 2; n++ {
-		if err := o.send(t.Context(), n); err != nil {
+		if err := o.Send(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
 	}
-	execute(t, "DELETE FROM "+progressTable+" WHERE job = ?", "job-of-"+t.Name())
+	execute(t, "DELETE FROM "+progressTable+" WHERE job = ?", jobOf(t))
 	for range 3 { // with the same writer, then with new ones
-		if err := o.send(t.Context(), 3); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "start the job anew") {
+		if err := o.Send(t.Context(), 3); beam.CodeOf(err) != beam.Rejected || !strings.Contains(err.Error(), "start the job anew") {
 			t.Errorf("%v", err)
 		}
 	}
-	o.drop()
+	o.Drop()
 	once(t, table, 2)
 }
 

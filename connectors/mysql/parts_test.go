@@ -107,7 +107,10 @@ func query(t testing.TB, text string, args ...any) [][]string {
 	return out
 }
 
-var tables atomic.Int64
+var (
+	tables atomic.Int64
+	runs   sync.Map // their numbers by testing.TB
+)
 
 // newTable makes a table of its own for a test.
 func newTable(t testing.TB, columns string) string {
@@ -115,6 +118,12 @@ func newTable(t testing.TB, columns string) string {
 	name := fmt.Sprintf("t%d", tables.Add(1))
 	execute(t, "CREATE TABLE "+name+" ("+columns+")")
 	return name
+}
+
+// jobOf is the job of one run of a test: what a run before kept is not its own.
+func jobOf(t testing.TB) string {
+	n, _ := runs.LoadOrStore(t, tables.Add(1))
+	return fmt.Sprintf("job %d of %s", n, t.Name())
 }
 
 func testLog(t testing.TB) *slog.Logger {
@@ -135,7 +144,7 @@ func writeTransform(t testing.TB, spec writeSpec, row *coder.Coder) connectors.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	return connectors.Transform{URN: WriteURN, Payload: payload, Name: "Write rows", Job: "job-of-" + t.Name(),
+	return connectors.Transform{URN: WriteURN, Payload: payload, Name: "Write rows", Job: jobOf(t),
 		Input: coder.NewWindowed(row, coder.GlobalWindow)}
 }
 
