@@ -132,7 +132,7 @@ func (d delayed) Before(o delayed) bool {
 }
 
 func (e *Engine) late(t time.Time) bool {
-	return !t.IsZero() && e.state == Running && e.instant(t) > e.now && e.broken != ignoreRest
+	return !t.IsZero() && e.state != Draining && e.instant(t) > e.now && e.broken != ignoreRest
 }
 
 func (e *Engine) delay(st *stage, i int, p entry, until time.Time, gates []GateID) {

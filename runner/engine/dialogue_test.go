@@ -123,6 +123,8 @@ func (d *dialogue) event(w words, body []string) Event {
 		return Event{Fail: errors.New(strings.Join(w.bare[1:], " "))}
 	case "drain":
 		return Event{Drain: true}
+	case "halt":
+		return Event{Halt: true}
 	case "cancel":
 		return Event{Cancel: true}
 	}

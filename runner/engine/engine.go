@@ -141,6 +141,8 @@ func (e *Engine) apply(ev *Event) {
 		e.end(Cancelled)
 	case ev.Drain:
 		e.drain()
+	case ev.Halt:
+		e.halt()
 	}
 }
 
@@ -203,7 +205,9 @@ func (e *Engine) conclude() {
 	switch {
 	case e.unfinished > 0 || e.blocks > 0 || e.entries > 0 || e.reading > 0 || e.timers > 0 ||
 		len(e.bundles) > 0 || e.moves():
-		if e.stuck() {
+		if e.state == Halting {
+			e.concludeHalt()
+		} else if e.stuck() {
 			e.fail(&beam.Error{Code: beam.Internal, What: "the job waits for what can never happen",
 				Cause: errors.New(e.Explain())})
 		}

@@ -27,6 +27,11 @@ type Event struct {
 	// Splittable stages are checkpointed, and given bundles with Drain set; delayed
 	// residuals no longer wait. When all is worked off the job is Drained.
 	Drain bool
+	// Halt has sources, and splittable stages without an end, start nothing more,
+	// and no timer ring; once what is under way is worked off, but for what waits for
+	// a side input or a time, the job is Halted. Nothing of it is in the image: a
+	// restored job goes on. A job that drains is not halted.
+	Halt bool
 	// Cancel ends the job as it stands.
 	Cancel bool
 }
@@ -283,12 +288,15 @@ type Retry struct {
 // State is the job's state.
 type State uint8
 
-// The states. Drained is a Done that was asked for.
+// The states. Drained is a Done that was asked for; a job that is Halted has more
+// to do.
 const (
 	Running State = iota
 	Draining
+	Halting
 	Done
 	Drained
+	Halted
 	Cancelled
 	Failed
 )

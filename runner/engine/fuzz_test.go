@@ -262,7 +262,7 @@ func (b *babbler) event() Event {
 		return Event{Durable: &seq}
 	case 7:
 		if b.byte() < 20 {
-			return Event{Drain: b.num() > 1, Cancel: b.num() == 4}
+			return Event{Drain: b.num() > 1, Cancel: b.num() == 4, Halt: b.num() == 3}
 		}
 		return Event{EntryWritten: &EntryWritten{Stage: b.num(), Shard: b.num(), N: int64(b.num())}}
 	case 8:

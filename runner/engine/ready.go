@@ -26,7 +26,7 @@ func (e *Engine) takeable(st *stage, i int) bool {
 	case Source:
 		return !sh.done && sh.nextClock <= e.now
 	case Process:
-		return e.stableFront(sh) || st.Exclusive && e.rings(st, sh)
+		return e.stableFront(sh) || st.Exclusive && e.state != Halting && e.rings(st, sh)
 	}
 	return false
 }
@@ -63,7 +63,7 @@ func (e *Engine) wakeStage(st *stage) {
 // alarm sets the times at which the shard will be ready by itself.
 func (e *Engine) alarm(st *stage, i int) {
 	sh := &st.shards[i]
-	if len(sh.order) > 0 || sh.done {
+	if len(sh.order) > 0 || sh.done || e.state == Halting {
 		e.silence(st, i)
 		return
 	}

@@ -56,6 +56,9 @@ func (e *Engine) next(st *stage) (*bundle, *worker) {
 }
 
 func (e *Engine) nextNow(st *stage) (*bundle, *worker) {
+	if e.stays(st) {
+		return nil, nil
+	}
 	if len(st.again) > 0 {
 		w := st.pool.freest(st, e.now, anyWorker)
 		if w == nil {

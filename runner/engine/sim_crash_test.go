@@ -82,10 +82,13 @@ func (s *sim) rememberTimes(commits int) {
 // crash loses what is not durable, or some of it, and goes on from the rest.
 func (s *sim) crash() {
 	s.crashes--
-	if len(s.past) == 0 {
-		return
+	if len(s.past) > 0 {
+		s.crashAt(1 + s.rng.IntN(len(s.past)))
 	}
-	kept := 1 + s.rng.IntN(len(s.past))
+}
+
+// crashAt loses all but the first commits of those that can be lost.
+func (s *sim) crashAt(kept int) {
 	for _, p := range s.past[:kept] {
 		change(s.image, p.changes)
 	}

@@ -126,6 +126,7 @@ type sim struct {
 	past     []*simPast        // what a crash may come back to, the first commit durable
 	image    map[string][]byte // before that
 	crashes  int               // left
+	halts    int               // left
 	resent   map[[2]int]bool   // entries since the last crash
 	written  map[[2]int]written
 	lastGate GateID
@@ -190,6 +191,7 @@ func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
 		written: map[[2]int]written{}}
 	if plan.options.Durable {
 		s.crashes = rng.IntN(6)
+		s.halts = rng.IntN(4)
 	}
 	s.pending = make([][]simPending, len(plan.stages))
 	for _, st := range plan.stages {
@@ -218,7 +220,12 @@ func (s *sim) failf(format string, args ...any) {
 // run goes on until the job ends, or something is wrong.
 func (s *sim) run() {
 	s.step(Event{})
-	for n := 0; s.err == nil && s.state < Done; n++ {
+	for n := 0; s.err == nil && (s.state < Done || s.state == Halted); n++ {
+		if s.state == Halted {
+			s.checkHalted()
+			s.crashAt(len(s.past))
+			continue
+		}
 		if n > 20000 {
 			s.failf("does not end:\n%s", s.engine.Explain())
 			return
@@ -248,6 +255,7 @@ func (s *sim) next() {
 	may(3, s.writable() != nil, s.write)
 	may(2, s.durable < s.seq, s.sync)
 	may(1, s.crashes > 0 && s.rng.IntN(4) == 0, s.crash)
+	may(1, s.halts > 0 && len(s.past) > 0 && s.rng.IntN(10) == 0, s.halt)
 	may(1, s.drains && s.rng.IntN(20) == 0, s.drain)
 	may(1, len(s.old) > 0 && s.rng.IntN(10) == 0, s.lateAnswer)
 	switch {
@@ -289,6 +297,25 @@ func (s *sim) drain() {
 	s.drains = false
 	s.draining = !s.plan.options.Durable
 	s.step(Event{Drain: true})
+}
+
+// halt has the job come to a rest, from which another engine goes on.
+func (s *sim) halt() {
+	s.halts--
+	s.step(Event{Halt: true})
+}
+
+// checkHalted checks that all is worked off but what waits for what does not come,
+// what user code failed on, and what comes behind it.
+func (s *sim) checkHalted() {
+	if len(s.running) > 0 || len(s.outbox) > 0 {
+		s.failf("halted with %d bundles in flight and %d entries out", len(s.running), len(s.outbox))
+	}
+	for i, st := range s.engine.stages {
+		if st.queued.blocks > 0 && len(s.failed) == 0 && st.CheckpointAfter == 0 {
+			s.failf("halted while %d blocks of %s could be worked off", st.queued.blocks, s.plan.stages[i].spec.Name)
+		}
+	}
 }
 
 func (s *sim) cutBatches() {

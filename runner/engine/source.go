@@ -84,7 +84,7 @@ func (e *Engine) dropReads() {
 // playScript starts a bundle of a script, if nothing else can happen any more:
 // of the one that has waited longest.
 func (e *Engine) playScript() {
-	if e.scripts == 0 || e.ended() || e.moves() || len(e.bundles) > 0 {
+	if e.scripts == 0 || e.state == Halting || e.ended() || e.moves() || len(e.bundles) > 0 {
 		return
 	}
 	for range e.stages {

@@ -77,7 +77,7 @@ func (e *Engine) checkpointDue(b *bundle) bool {
 		return false
 	}
 	due := max(b.started+after, b.asked.nextCheckpoint)
-	if e.state == Draining && !b.drains && b.asked.nextCheckpoint == 0 {
+	if (e.state == Draining && !b.drains || e.state == Halting) && b.asked.nextCheckpoint == 0 {
 		due = e.now
 	}
 	if due > e.now {

@@ -1,6 +1,6 @@
 package engine
 
-var stateNames = [...]string{"running", "draining", "done", "drained", "cancelled", "failed"}
+var stateNames = [...]string{"running", "draining", "halting", "done", "drained", "halted", "cancelled", "failed"}
 
 // String names the state.
 func (s State) String() string {
