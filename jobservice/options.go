@@ -185,7 +185,7 @@ type option struct {
 var ownOptions = []option{
 	{"durability", "Where the job's state lives: memory or disk. Default: disk for unbounded jobs whose workers Fresnel can start again, else memory.",
 		jobpb.PipelineOptionType_STRING, oneOf("memory", "disk")},
-	{"bundle_retries", "How often a bundle is tried again after an exception of user code. Default: 0 in bounded jobs, without end in unbounded ones.",
+	{"bundle_retries", "How often a bundle is tried again after an exception of user code, each time after twice the wait. Default: 0 in bounded jobs, 4 in unbounded ones.",
 		jobpb.PipelineOptionType_INTEGER, notNegative},
 }
 

@@ -85,20 +85,31 @@ func (j *job) build() error {
 }
 
 func (j *job) engineOptions() engine.Options {
-	retries, err := j.opts.Int("bundle_retries", 4)
-	if err != nil || !j.plan.Streaming {
-		retries = 0
-	}
-	lost := 4 // a bundle that takes its worker with it time and again ends a bounded job
-	if j.plan.Streaming {
-		lost = -1
-	}
+	retries, lost := j.retries()
 	return engine.Options{
 		Streaming: j.plan.Streaming, TargetBundle: 300 * time.Millisecond,
 		MaxBundleBytes: 32 << 20, MaxBundleElements: j.runner.maxBundle, BusyLimit: 0.7,
-		UserRetries: int(retries), LostRetries: lost, Backoff: 100 * time.Millisecond,
+		UserRetries: retries, LostRetries: lost, Backoff: 100 * time.Millisecond,
 		MaxPendingBytes: j.runner.cfg.MaxPendingBytes, Durable: j.journal != nil,
 	}
+}
+
+// retries are how often a bundle is tried again after an exception of user code,
+// and after it was lost with its worker, which for a bundle of an unbounded job
+// may be without end (-1).
+func (j *job) retries() (user, lost int) {
+	const usual = 4
+	given := int64(0)
+	if j.plan.Streaming {
+		given = usual
+	}
+	if n, err := j.opts.Int("bundle_retries", given); err == nil {
+		given = n // what is not a number was refused when the job was prepared
+	}
+	if j.plan.Streaming {
+		return int(given), -1
+	}
+	return int(given), max(usual, int(given))
 }
 
 // poolSpecs makes a pool for the runner's own work, one for sources, which

@@ -209,37 +209,52 @@ func TestADurableJobStaysDurable(t *testing.T) {
 func TestAJobThatIsCutOffCanBeInspected(t *testing.T) {
 	w, dir := newWorld(t), t.TempDir()
 	w.whole.blocks = func() {} // its entries stay in the outbox
-	w.run(dir, 1, 500*time.Millisecond)
-	for range 2 {
-		in, err := w.r.runner.Inspect(w.last)
-		if err != nil {
-			t.Fatal(err)
+	epoch := int64(1)
+	for missing := []string{""}; len(missing) > 0; epoch++ {
+		w.run(dir, epoch, 500*time.Millisecond)
+		missing = w.unseen()
+		if again := w.unseen(); !slices.Equal(missing, again) {
+			t.Fatalf("looked at twice, without %v and without %v", missing, again)
 		}
-		seen := map[string]bool{}
-		for _, s := range in.Stages {
-			for _, sp := range s.Splits {
-				seen["split "+sp.ID] = number(string(sp.Position)) > 0 || seen["split "+sp.ID]
-			}
-			for _, e := range s.Entries {
-				seen[fmt.Sprint("entry ", e.N)] = len(e.Blocks) > 0
-			}
-			for _, st := range s.State {
-				seen[fmt.Sprint(st.Name, " ", st.Timers)] = st.Entries > 0
-			}
-			seen["waiting"] = seen["waiting"] || s.Blocks > 0
-			seen["groups"] = seen["groups"] || s.GroupBytes > 0
-		}
-		for _, what := range []string{"split 0", "split 1", "entry 1", "bag false", "event true", "waiting", "groups"} {
-			if !seen[what] {
-				t.Errorf("%s was not seen in %+v", what, in)
-			}
+		if epoch == 60 {
+			t.Fatalf("%v were never seen", missing)
 		}
 	}
 	w.whole.blocks = nil
-	w.run(dir, 2, 0)
+	w.run(dir, epoch, 0)
 	if len(w.whole.got()) != 2*perSplit {
 		t.Errorf("%d elements", len(w.whole.got()))
 	}
+}
+
+// unseen is what the job that was cut off does not have, of all that one in its
+// midst has.
+func (w *world) unseen() (missing []string) {
+	w.r.t.Helper()
+	in, err := w.r.runner.Inspect(w.last)
+	if err != nil {
+		w.r.t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, s := range in.Stages {
+		for _, sp := range s.Splits {
+			seen["split "+sp.ID] = number(string(sp.Position)) > 0 || seen["split "+sp.ID]
+		}
+		for _, e := range s.Entries {
+			seen[fmt.Sprint("entry ", e.N)] = len(e.Blocks) > 0
+		}
+		for _, st := range s.State {
+			seen[fmt.Sprint(st.Name, " ", st.Timers)] = st.Entries > 0
+		}
+		seen["waiting"] = seen["waiting"] || s.Blocks > 0
+		seen["groups"] = seen["groups"] || s.GroupBytes > 0
+	}
+	for _, what := range []string{"split 0", "split 1", "entry 1", "bag false", "event true", "waiting", "groups"} {
+		if !seen[what] {
+			missing = append(missing, what)
+		}
+	}
+	return missing
 }
 
 // TestASinkWithoutProgressIsOpenedAgain: a durable job may write to a sink that

@@ -134,6 +134,24 @@ func TestAnErrorOfUserCodeEndsABoundedJobAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnErrorOfUserCodeIsRetriedInABoundedJobIfItsUserSaysSo(t *testing.T) {
+	r := newRig(t)
+	r.options["bundle_retries"] = 2
+	elements, want := numbers(20)
+	r.do["make"] = create(elements...)
+	var calls atomic.Int32
+	r.do["work"] = func(c *call) error {
+		if calls.Add(1) <= 2 {
+			c.ReadAll()
+			return errors.New(trace)
+		}
+		return same(c)
+	}
+	out := r.sink("out")
+	r.start(simple()).mustEnd()
+	out.want(want...)
+}
+
 func TestAnErrorOfUserCodeIsRetriedInAnUnboundedJob(t *testing.T) {
 	r := newRig(t)
 	elements, want := batches(0, 5)
@@ -172,6 +190,7 @@ func TestAnErrorThatStaysEndsAnUnboundedJobToo(t *testing.T) {
 // bundles overtake each other, fail and are run again.
 func TestShardsStayInOrder(t *testing.T) {
 	r := newRig(t)
+	r.options["bundle_retries"] = 100 // what died beside others is counted too
 	r.options["experiments"] = []any{"sdk_workers=2"}
 	var splits [][][]byte
 	for s := range 4 {
