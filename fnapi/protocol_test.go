@@ -246,6 +246,16 @@ func TestStateStreamThatDoesNotSayWhoseItIsIsKnownByItsBundle(t *testing.T) {
 	if _, err := ask(b.ID); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("for a bundle that is over: %v", err)
 	}
+	stream, err := fnpb.NewBeamFnStateClient(conn).State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("without a request: %v", err)
+	}
 }
 
 func TestStrangersAreRefused(t *testing.T) {

@@ -73,7 +73,7 @@ func (s *Server) stateCaller(stream fnpb.BeamFnState_StateServer) (*worker, *fnp
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		return nil, nil, notEOF(err)
+		return nil, nil, unknown // it ended without a request
 	}
 	if w = s.workerOf(first.GetInstructionId()); w == nil {
 		return nil, nil, unknown
