@@ -43,7 +43,7 @@ type stateRequest struct {
 // state would fail as if its user had raised.
 func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	w, first, err := s.stateCaller(stream)
-	if err != nil {
+	if w == nil || err != nil {
 		return err
 	}
 	st := &stateStream{worker: w, send: stream.Send, slots: make(chan struct{}, maxStateRequests)}
@@ -63,9 +63,10 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	return nil
 }
 
-// stateCaller is the worker that a stream is of. Older Python harnesses that are
-// threads of their client (LOOPBACK in 2.60) do not say it, on this stream
-// alone: there the first request tells, by its bundle.
+// stateCaller is the worker that a stream is of, nil if it ended before it said
+// so. Older Python harnesses that are threads of their client (LOOPBACK in 2.60)
+// do not say it, on this stream alone: there the first request tells, by its
+// bundle.
 func (s *Server) stateCaller(stream fnpb.BeamFnState_StateServer) (*worker, *fnpb.StateRequest, error) {
 	w, unknown := s.caller(stream.Context())
 	if unknown == nil || metadataValue(stream.Context(), "worker_id") != "" {
@@ -73,7 +74,7 @@ func (s *Server) stateCaller(stream fnpb.BeamFnState_StateServer) (*worker, *fnp
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		return nil, nil, unknown // it ended without a request
+		return nil, nil, notEOF(err) // a stream may well end without a request
 	}
 	if w = s.workerOf(first.GetInstructionId()); w == nil {
 		return nil, nil, unknown

@@ -213,7 +213,7 @@ func (p *client) environ() []string {
 }
 
 // overriddenTargets are the Java expansion services that the job endpoint stands
-// in for.
+// in for. The Python package has the same list.
 var overriddenTargets = []string{
 	"sdks:java:io:expansion-service:shadowJar",
 	"sdks:java:extensions:schemaio-expansion-service:shadowJar",

@@ -2,6 +2,8 @@ package main
 
 import (
 	"flag"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -95,5 +97,22 @@ func TestDetachedRunsNeedAServerAndWorkersThatStay(t *testing.T) {
 	c = runConfig{}
 	if _, err := c.parse([]string{"--detach", "--server=h:1", "p.py"}); err != nil || c.environment != "process" {
 		t.Errorf("environment %s, %v", c.environment, err)
+	}
+}
+
+// TestThePythonPackageStandsInForTheSameServices: its runner leads transforms
+// here as the hook does.
+func TestThePythonPackageStandsInForTheSameServices(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../python/src/fresnel/expansion.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var there []string
+	for _, m := range regexp.MustCompile(`'(\S+:shadowJar)'`).FindAllStringSubmatch(string(text), -1) {
+		there = append(there, m[1])
+	}
+	if !slices.Equal(there, overriddenTargets) {
+		t.Errorf("there %q\nhere %q", there, overriddenTargets)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,6 +62,7 @@ func serve(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("fresnel serve", flag.ContinueOnError)
 	c.flags(fs)
 	fs.StringVar(&c.environment, "environment", "docker", "where pipelines that ask for DOCKER run: docker (local processes where Docker does not answer), process")
+	untilClosed := fs.Bool("until_stdin_closes", false, "end with standard input, which closes when the program that started the server ends in whatever way")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -73,9 +75,23 @@ func serve(ctx context.Context, args []string) error {
 	select {
 	case <-ctx.Done():
 	case err = <-s.failed:
+	case <-closed(os.Stdin, *untilClosed):
 	}
 	s.close()
 	return err
+}
+
+// closed is closed when input is, if that matters.
+func closed(input io.Reader, matters bool) <-chan struct{} {
+	if !matters {
+		return nil
+	}
+	end := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, input) // what cannot be read is closed too
+		close(end)
+	}()
+	return end
 }
 
 // server is a running Fresnel.

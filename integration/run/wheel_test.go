@@ -11,7 +11,8 @@ import (
 )
 
 // TestPythonPackageInACleanEnvironment builds the wheel as `make wheel` does, and
-// runs the package's own tests where nothing but it and Beam is installed.
+// runs the package's own tests where nothing but it and Beam is installed: no
+// Java, no network, and no cache of jars.
 func TestPythonPackageInACleanEnvironment(t *testing.T) {
 	t.Parallel()
 	root, err := rig.Root()
@@ -28,7 +29,9 @@ func TestPythonPackageInACleanEnvironment(t *testing.T) {
 	if err != nil || len(built) != 1 {
 		t.Fatalf("wheels %q, %v", built, err)
 	}
-	t.Logf("%s", output(t, nil, clean(t, built[0]), filepath.Join(root, "python", "tests", "test_fresnel.py")))
+	home := t.TempDir()
+	bare := []string{"HOME=" + home, "PATH=" + home, "http_proxy=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9"}
+	t.Logf("%s", output(t, bare, clean(t, built[0]), filepath.Join(root, "python", "tests", "test_fresnel.py")))
 }
 
 // carry puts the program into a directory of the package.

@@ -1,11 +1,18 @@
 """Runs in an environment that has the wheel and Beam: see integration/run."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from importlib import metadata, resources
 
 import apache_beam as beam
+from apache_beam.io import jdbc, kafka
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms import managed
 
 import fresnel
 
@@ -35,6 +42,82 @@ def test_pipelines_share_the_server():
         results.append(p.run())
         assert results[-1].wait_until_finish() == 'DONE'
     assert results[0].state == 'DONE'
+
+
+def test_runner_works_in_any_thread():
+    states = []
+    def run():
+        p = beam.Pipeline(runner=fresnel.FresnelRunner())
+        p | beam.Create([1])
+        states.append(p.run().wait_until_finish())
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert states == ['DONE']
+
+
+def test_processes_run_the_same_python():
+    with beam.Pipeline(argv=['--runner=fresnel.FresnelRunner', '--environment_type=PROCESS', '--environment_config={"command": "fresnel boot"}',
+                             '--sdk_worker_parallelism=1']) as p:
+        assert_that(p | beam.Create([0]) | beam.Map(lambda _, here=os.getpid(): (os.getpid() != here, sys.prefix)), equal_to([(True, sys.prefix)]))
+
+
+def urns(pipeline):
+    return [t.spec.urn for t in pipeline.to_runner_api().components.transforms.values()]
+
+
+def read_kafka():
+    return kafka.ReadFromKafka({'bootstrap.servers': 'localhost:1'}, ['topic'])
+
+
+def write_jdbc():
+    return jdbc.WriteToJdbc('table', 'com.mysql.cj.jdbc.Driver', 'jdbc:mysql://localhost:1/db', 'user', 'secret', statement='INSERT ...',
+                            classpath=['com.mysql:mysql-connector-j:9.1.0'])
+
+
+# integration/run sees to it that there is no Java, no network, and that Beam's cache of jars is empty before and after.
+
+
+def test_external_transforms_need_no_expansion_service():
+    p = beam.Pipeline(runner=fresnel.FresnelRunner())
+    p | 'Kafka' >> read_kafka()
+    p | 'Managed' >> managed.Read(managed.KAFKA, {'bootstrap_servers': 'localhost:1', 'topic': 'topic', 'format': 'RAW'})
+    p | beam.Create([beam.Row(name='a')]) | write_jdbc()
+    ours = [urn for urn in urns(p) if urn.startswith('fresnel:')]
+    assert sorted(ours) == ['fresnel:transform:kafka_read:v1'] * 2 + ['fresnel:transform:mysql_write:v1'], ours
+    assert not os.path.exists(os.path.expanduser('~/.apache_beam'))
+
+
+def test_other_runners_keep_their_expansion_services():
+    transform = read_kafka()
+    service = transform._expansion_service
+    beam.Pipeline(runner=fresnel.FresnelRunner()) | transform
+    assert transform._expansion_service is service
+
+
+def test_services_that_the_user_names_come_first():
+    options = PipelineOptions(['--beam_services={"sdks:java:io:expansion-service:shadowJar": "localhost:1"}'])
+    try:
+        beam.Pipeline(runner=fresnel.FresnelRunner(), options=options) | read_kafka()
+    except Exception as e:
+        assert '127.0.0.1:1:' in str(e), e
+    else:
+        raise AssertionError('it was expanded elsewhere')
+
+
+def test_server_ends_with_a_process_that_is_killed():
+    program = 'import time; from fresnel.server import Server; s = Server(); print(s._process.pid, flush=True); time.sleep(60)'
+    child = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True)
+    server = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    for _ in range(200):
+        try:
+            os.kill(server, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError('the server goes on')
 
 
 if __name__ == '__main__':

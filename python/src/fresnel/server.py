@@ -16,15 +16,16 @@ _ENDPOINT = re.compile(r'^fresnel: job endpoint (\S+)$')
 
 
 class Server:
-    """Runs `fresnel serve` on a free port until stop is called; `endpoint` is where it takes jobs."""
+    """Runs `fresnel serve` on a free port until stop is called, or this process ends; `endpoint` is where it takes jobs."""
 
     endpoint: str
 
     def __init__(self, *flags: str, patience: float = 60) -> None:
+        _pass_proxies()
         self._dir = tempfile.TemporaryDirectory(prefix='fresnel-')
         self._process = subprocess.Popen(
-            [binary(), 'serve', '--job_port=0', '--log_level=warn', f'--data_dir={self._dir.name}', *flags],
-            stdin=subprocess.DEVNULL,
+            [binary(), 'serve', '--job_port=0', '--log_level=warn', '--until_stdin_closes', f'--data_dir={self._dir.name}', *flags],
+            stdin=subprocess.PIPE,  # it closes also where this process is killed
             stderr=subprocess.PIPE,
             text=True,
             env={'FRESNEL_PYTHON': sys.executable, **os.environ},
@@ -52,6 +53,9 @@ class Server:
             sys.stderr.write(line)
         self._ready.set()
 
+    def running(self) -> bool:
+        return self._process.poll() is None
+
     def stop(self, patience: float = 20) -> None:
         """Ends the server, and all its jobs."""
         self._process.terminate()
@@ -61,3 +65,10 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._dir.cleanup()
+
+
+def _pass_proxies() -> None:
+    """Has gRPC reach a server on this machine directly: it asks a proxy for localhost too, and hangs."""
+    given = os.environ.get('no_proxy') or os.environ.get('NO_PROXY') or ''
+    have = [host for host in given.split(',') if host]
+    os.environ['no_proxy'] = ','.join(have + [host for host in ('localhost', '127.0.0.1') if host not in have])
