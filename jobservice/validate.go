@@ -26,11 +26,11 @@ var (
 // transforms nor coders contain themselves. So later code may follow ids
 // without care. What the parts mean is not looked at.
 func validate(p *pipepb.Pipeline) error {
-	c := p.GetComponents()
-	if len(c.GetTransforms()) == 0 {
-		return invalid("", "the pipeline has no transforms",
+	if p == nil {
+		return invalid("", "there is no pipeline",
 			"send beam.model.pipeline.v1.Pipeline with its components in PrepareJobRequest.pipeline")
 	}
+	c := p.GetComponents()
 	v := &validator{components: c, transforms: newNesting(transformLimits), coders: newNesting(coderLimits)}
 	for _, id := range p.GetRootTransformIds() {
 		if _, err := v.transforms.walk("the pipeline's roots", id, 1, v.transform); err != nil {

@@ -25,7 +25,7 @@ func stagedAs(name string) *pipepb.ArtifactInformation {
 func TestValidateNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for text, p := range map[string]*pipepb.Pipeline{
-		"the pipeline has no transforms": {},
+		"there is no pipeline": nil,
 		`transform "gone"`: broken(func(p *pipepb.Pipeline, _ *pipepb.Components) {
 			p.RootTransformIds = append(p.RootTransformIds, "gone")
 		}),
@@ -72,7 +72,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 	} {
 		wantCode(t, text, statusOf(validate(p)), codes.InvalidArgument, text)
 	}
-	wantCode(t, "nil", statusOf(validate(nil)), codes.InvalidArgument, "no transforms")
+	wantCode(t, "nil", statusOf(validate(nil)), codes.InvalidArgument, "there is no pipeline")
 }
 
 // nestCoders makes the coder of the pipeline depth coders deep, each with n
@@ -93,6 +93,7 @@ func TestValidateAcceptsWhatIsWhole(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]*pipepb.Pipeline{
 		"plain": aPipeline(),
+		"empty": {},
 		"unreachable parts may dangle": broken(func(_ *pipepb.Pipeline, c *pipepb.Components) {
 			c.Transforms["unused"] = &pipepb.PTransform{Subtransforms: []string{"gone"}}
 			c.Coders["unused"] = &pipepb.Coder{ComponentCoderIds: []string{"gone"}}

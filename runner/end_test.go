@@ -18,6 +18,17 @@ import (
 	"fresnel/internal/coder"
 )
 
+// TestAPipelineWithNothingInItIsDone: as it is on Beam's other runners.
+func TestAPipelineWithNothingInItIsDone(t *testing.T) {
+	for name, p := range map[string]pipe{
+		"no transforms":              newPipe(),
+		"a root with no steps":       newPipe().add("root", "", nil),
+		"a PCollection nobody reads": newPipe().impulse("impulse", "i"),
+	} {
+		t.Run(name, func(t *testing.T) { newRig(t).start(p).mustEnd() })
+	}
+}
+
 // TestADrainFinishesWhatWasRead: sources stop, and all that they have emitted
 // arrives, once.
 func TestADrainFinishesWhatWasRead(t *testing.T) {
