@@ -80,6 +80,13 @@ type Worker interface {
 	Finalize(ctx context.Context, bundle string) error
 	// MonitoringInfos resolves short ids (cached).
 	MonitoringInfos(ctx context.Context, shortIDs []string) (map[string]*pipepb.MonitoringInfo, error)
+	// Status is what the harness reports of itself, in its own words: of Python its
+	// caches, bundles, and a stack of each thread. A harness that has no status
+	// endpoint, as in LOOPBACK, has none.
+	Status(ctx context.Context) (string, error)
+	// Fail gives the worker up: its bundles fail with err, it is stopped, and the
+	// pool starts another one.
+	Fail(err error)
 	// SupportsSplit etc.: capabilities of the environment's proto are the plan's
 	// matter and not asked here.
 }

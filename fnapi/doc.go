@@ -20,10 +20,11 @@
 //	  └─────▶  stateStream.answer      ───────────────▶ State ─────▶ answers
 //
 //	Log ◀───── eventQueue.run          ◀──────────────── Logging ◀── entries
+//	Status ◀── statusCalls.read        ◀──────────────── WorkerStatus ◀── stacks
 //
 // Every stream has one goroutine that reads and one that writes (answers to
 // state requests are sent by those who answer them); they end with the stream,
-// and all streams but Logging end with the worker. A bundle with state requests
+// and all streams but Logging and WorkerStatus end with the worker. A bundle with state requests
 // has one goroutine that answers them, while there are any. A pool has one goroutine for each place (pool.keep: start a worker, wait for
 // its end, start the next) and one that calls its owner (eventQueue.run). No
 // lock is held while the runner is called.

@@ -200,16 +200,24 @@ func (p *pool) employ(h *hired) time.Duration {
 	began := time.Now()
 	p.counted(1)
 	p.events.tell(func(e PoolEvents) { e.WorkerUp(h.worker) })
-	select {
-	case <-h.gone:
-		p.counted(-1)
-		err := h.fateNow()
-		p.events.tell(func(e PoolEvents) { e.WorkerLost(h.worker, err) })
-		p.server.retire(h, err)
-	case <-p.ctx.Done():
-		p.release(h)
+	nurse := newNurse(p, h)
+	rounds := time.NewTicker(roundEvery)
+	defer rounds.Stop()
+	for {
+		select {
+		case <-h.gone:
+			p.counted(-1)
+			err := h.fateNow()
+			p.events.tell(func(e PoolEvents) { e.WorkerLost(h.worker, err) })
+			p.server.retire(h, err)
+			return time.Since(began)
+		case <-p.ctx.Done():
+			p.release(h)
+			return time.Since(began)
+		case <-rounds.C:
+			nurse.round()
+		}
 	}
-	return time.Since(began)
 }
 
 func (p *pool) counted(change int) {

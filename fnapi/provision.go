@@ -36,6 +36,7 @@ func (s *Server) GetProvisionInfo(ctx context.Context, _ *fnpb.GetProvisionInfoR
 		LoggingEndpoint:    service(w.endpoint),
 		ControlEndpoint:    service(w.endpoint),
 		ArtifactEndpoint:   service(w.artifacts()),
+		StatusEndpoint:     service(w.endpoint),
 		Dependencies:       w.env.Env.GetDependencies(),
 		RunnerCapabilities: runnerCapabilities,
 		Metadata:           map[string]string{"runner": "fresnel", "job_id": string(w.env.Job), boot.MetadataSDK: sdkBase(w.env.Env)},

@@ -46,6 +46,7 @@ func (s *subprocess) launch(_ context.Context, w *worker) (handle, error) {
 		"WORKER_ID=" + w.id,
 		"CONTROL_API_SERVICE_DESCRIPTOR=" + here,
 		"LOGGING_API_SERVICE_DESCRIPTOR=" + here,
+		"STATUS_API_SERVICE_DESCRIPTOR=" + here,
 		"PIPELINE_OPTIONS=" + string(w.env.Options),
 	})
 }

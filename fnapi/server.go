@@ -51,6 +51,10 @@ type Config struct {
 	// split, once its response is there and nothing else arrives; 2 minutes if
 	// zero.
 	OutputPatience time.Duration
+	// AnswerPatience is how long a worker with work may leave a question unanswered,
+	// before it counts as hung, and is replaced; 5 minutes if zero, without end if
+	// negative.
+	AnswerPatience time.Duration
 	// KeepWarm is how long idle worker processes are kept for the next job; 5
 	// minutes if zero, not at all if negative.
 	KeepWarm time.Duration
@@ -69,6 +73,7 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.StartPatience, 30*time.Second)
 	setDuration(&c.ConnectPatience, 10*time.Minute)
 	setDuration(&c.OutputPatience, 2*time.Minute)
+	setDuration(&c.AnswerPatience, 5*time.Minute)
 	setDuration(&c.KeepWarm, 5*time.Minute)
 	return c
 }
@@ -86,6 +91,7 @@ type Server struct {
 	fnpb.UnimplementedBeamFnStateServer
 	fnpb.UnimplementedBeamFnLoggingServer
 	fnpb.UnimplementedProvisionServiceServer
+	fnpb.UnimplementedBeamFnWorkerStatusServer
 
 	cfg         Config
 	endpoint    string
@@ -168,6 +174,7 @@ func (s *Server) register() {
 	fnpb.RegisterBeamFnStateServer(s.grpc, s)
 	fnpb.RegisterBeamFnLoggingServer(s.grpc, s)
 	fnpb.RegisterProvisionServiceServer(s.grpc, s)
+	fnpb.RegisterBeamFnWorkerStatusServer(s.grpc, s)
 }
 
 // Endpoint is the address that workers are told to connect to.

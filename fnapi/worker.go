@@ -34,6 +34,7 @@ type worker struct {
 
 	control *outbox[*fnpb.InstructionRequest]
 	infos   infoCache
+	status  *statusCalls
 
 	mu       sync.Mutex
 	attached bool
@@ -61,6 +62,7 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		control:   newOutbox[*fnpb.InstructionRequest](),
+		status:    newStatusCalls(),
 		bundles:   make(map[string]*running),
 		calls:     make(map[string]answerFunc),
 	}
@@ -256,6 +258,9 @@ func (w *worker) current() []*running {
 	defer w.mu.Unlock()
 	return slices.Collect(maps.Values(w.bundles))
 }
+
+// Fail ends the worker.
+func (w *worker) Fail(err error) { w.end(err) }
 
 // end is the end of the worker: everything that waits for it fails with err.
 // Only the first call counts.

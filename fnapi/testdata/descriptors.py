@@ -46,6 +46,13 @@ class Slow(beam.DoFn):
     yield kv
 
 
+class Hang(beam.DoFn):
+  def process(self, kv):
+    print('hangs in', os.getpid())
+    while True:
+      time.sleep(1)
+
+
 class Finalized(beam.DoFn):
   def process(self, kv, finalizer=beam.DoFn.BundleFinalizerParam):
     finalizer.register(lambda: print('finalized', kv[1], flush=True))
@@ -107,6 +114,6 @@ def descriptor(fn):
 
 
 if __name__ == '__main__':
-  for fn in (Echo, Twice, Fail, Count, Slow, Finalized, Probe, Exit):
+  for fn in (Echo, Twice, Fail, Count, Slow, Hang, Finalized, Probe, Exit):
     with open(os.path.join(sys.argv[1], fn.__name__ + '.pb'), 'wb') as f:
       f.write(descriptor(fn()).SerializeToString())
