@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fresnel/fnapi"
@@ -36,6 +37,12 @@ type harnessBundle struct {
 	splitting chan struct{}
 	ended     bool
 	abandoned bool
+
+	// moves counts what came from the harness, inside what of it is being worked
+	// on; pace belongs to the watch for stuck bundles.
+	moves  atomic.Int64
+	inside atomic.Int32
+	pace   *pace
 
 	mu       sync.Mutex // state requests and timers come on different streams
 	shards   map[int]*state.Shard
@@ -225,7 +232,16 @@ func (hb *harnessBundle) fire(t state.Timer) {
 // goroutines (I7).
 func (hb *harnessBundle) guardedOutput(from beam.TransformID, family string, data []byte) (err error) {
 	defer guard(&err)
+	defer hb.arrived().Add(-1)
 	return hb.output(from, family, data)
+}
+
+// arrived notes that something came from the harness. It returns the count of
+// what is being worked on, from which the caller takes its one in the end.
+func (hb *harnessBundle) arrived() *atomic.Int32 {
+	hb.moves.Add(1)
+	hb.inside.Add(1)
+	return &hb.inside
 }
 
 // output takes data and timers as they arrive.

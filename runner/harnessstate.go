@@ -16,18 +16,21 @@ type stateOf struct{ hb *harnessBundle }
 // Get answers a bundle's read of user state or of a side input.
 func (s stateOf) Get(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
 	defer guard(&err)
+	defer s.hb.arrived().Add(-1)
 	return s.hb.get(k, token)
 }
 
 // Append adds to user state.
 func (s stateOf) Append(k fnapi.StateKey, data []byte) (err error) {
 	defer guard(&err)
+	defer s.hb.arrived().Add(-1)
 	return s.hb.append(k, data)
 }
 
 // Clear empties user state.
 func (s stateOf) Clear(k fnapi.StateKey) (err error) {
 	defer guard(&err)
+	defer s.hb.arrived().Add(-1)
 	return s.hb.clear(k)
 }
 

@@ -133,6 +133,7 @@ type report struct {
 func (j *job) run(drain <-chan struct{}) error {
 	err := j.startPools()
 	if err == nil {
+		j.spawn(j.newStuckWatch().run)
 		err = j.loop(drain)
 		last := j.engine.Snapshot()
 		j.last.Store(&last)

@@ -17,6 +17,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"fresnel/connectors"
 	"fresnel/fnapi"
@@ -45,6 +46,10 @@ type Config struct {
 	// beyond that, in SpillDir (the system's directory for such files if empty).
 	MemoryLimit int64
 	SpillDir    string
+	// StuckAfter is how long a bundle may make no progress before the user is told;
+	// 0 means 5 minutes, less than 0 never. After StuckLimit its worker is given
+	// up, unless that is 0; the pipeline can set its own.
+	StuckAfter, StuckLimit time.Duration
 	// Durability is the server's default for where the state of a job lives:
 	// memory, disk, or auto (also if empty), which leaves it to the job.
 	Durability string
@@ -71,6 +76,7 @@ const maxBundle = 500_000
 func New(cfg Config) *Runner {
 	cfg.KeyShards = orDefault(cfg.KeyShards, 8)
 	cfg.Lanes = orDefault(cfg.Lanes, 4)
+	cfg.StuckAfter = orDefault(cfg.StuckAfter, stuckAfter)
 	cfg.MaxPendingBytes = orDefault(cfg.MaxPendingBytes, 64<<20)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 
 	"fresnel/jobservice/jobclient"
 )
@@ -30,7 +31,8 @@ log_level = debug
 	if err := parse(fs, []string{"--log_kind=text"}); err != nil {
 		t.Fatal(err)
 	}
-	want := serveConfig{jobPort: 2, host: "file", dataDir: "everywhere", logLevel: "debug", logKind: "text", serveHTTP: true}
+	want := serveConfig{jobPort: 2, host: "file", dataDir: "everywhere", logLevel: "debug", logKind: "text", serveHTTP: true,
+		workers: workerFlags{timeout: 5 * time.Minute, stuckAfter: 5 * time.Minute}}
 	if c != want {
 		t.Errorf("got %+v, want %+v", c, want)
 	}

@@ -37,6 +37,7 @@ type serveConfig struct {
 	logKind     string
 	serveHTTP   bool
 	pprof       string
+	workers     workerFlags
 	// environment is where pipelines run that ask for containers.
 	environment string
 }
@@ -51,6 +52,7 @@ func (c *serveConfig) flags(fs *flag.FlagSet) {
 		"the server; auto, which is disk for unbounded jobs whose workers fresnel can start (default: auto; of serve: $FRESNEL_DURABILITY)")
 	fs.StringVar(&c.memoryLimit, "memory-limit", "", "what the server should keep to, for example 512MB: data of jobs beyond a part of it lives in temporary\n"+
 		"files ($TMPDIR); 0 is no limit (default: half of the machine's or control group's memory)")
+	c.workers.flags(fs)
 	fs.StringVar(&c.logLevel, "log_level", "info", "least level that is logged: debug, info, warn, error")
 	fs.StringVar(&c.logKind, "log_kind", "text", "form of the log: text (or dev), json")
 	fs.BoolVar(&c.serveHTTP, "serve_http", true, "accepted for Prism's command line; there is no web page yet")
@@ -154,8 +156,11 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 	if s.temp, err = os.MkdirTemp("", "fresnel-"); err != nil {
 		return err
 	}
-	if s.harnesses, err = fnapi.NewServer(fnapi.Config{
-		Listen: net.JoinHostPort(literal(c.host), "0"), Log: log, Processes: strings.EqualFold(c.environment, "process")}); err != nil {
+	harnesses := fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log, Processes: strings.EqualFold(c.environment, "process")}
+	if err = c.workers.configure(&harnesses); err != nil {
+		return err
+	}
+	if s.harnesses, err = fnapi.NewServer(harnesses); err != nil {
 		return err
 	}
 	limit, err := limitMemory(c.memoryLimit)
@@ -163,7 +168,8 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 		return err
 	}
 	kafka, mysql := kafka.New(log), mysql.New(log)
-	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}, Durability: c.durability, MemoryLimit: limit})
+	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}, Durability: c.durability, MemoryLimit: limit,
+		StuckAfter: orNever(c.workers.stuckAfter), StuckLimit: c.workers.stuckLimit})
 	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(s.temp, "artifacts"), Data: s.data, Log: log,
 		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql)})
 	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
