@@ -85,6 +85,19 @@ type Source interface {
 	Close() error
 }
 
+// Continuer is a Source that can tell whether a position, of a source of the same
+// kind that was configured otherwise, is one that it can go on from.
+type Continuer interface {
+	// Continues returns an error that says, as a clause, why it is not.
+	Continues(s Split, position []byte) error
+}
+
+// Describer is a Source whose positions can be told to people.
+type Describer interface {
+	// DescribePosition is for any bytes.
+	DescribePosition(position []byte) string
+}
+
 // Reader reads one split. It is used by one goroutine at a time.
 type Reader interface {
 	// Read returns the next batch: as soon as there is at least one record, or

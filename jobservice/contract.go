@@ -37,6 +37,13 @@ type Submission struct {
 	// Resumed tells that an earlier run was cut off, and that Run goes on from
 	// what that left in Dir (which may be nothing, if it was cut off early).
 	Resumed bool
+	// From is a job that was stopped, and with whose state this one begins; nil for
+	// none. Once Run has taken it over, it calls Took.
+	From *Submission
+	Took func()
+	// Halt is closed when the job is to come to a rest, with as little as can be under
+	// way: Run then returns as it does when the server shuts down.
+	Halt <-chan struct{}
 }
 
 // Runner runs pipelines. The job service knows nothing of how.

@@ -81,6 +81,7 @@ func (j *job) build() error {
 		from.outputs[e.Output] = append(from.outputs[e.Output], ed)
 		spec.Edges = append(spec.Edges, ed.spec(from.index))
 	}
+	j.spec = spec
 	return j.makeEngine(spec)
 }
 
@@ -200,7 +201,7 @@ func (j *job) buildHarness(st *stage) (err error) {
 
 func (j *job) connector(st *stage) (connectors.Connector, connectors.Transform, error) {
 	c := st.plan.Connector
-	t := connectors.Transform{URN: c.URN, Payload: c.Payload, Name: c.Transform, Job: string(j.sub.ID), Durable: j.journal != nil}
+	t := connectors.Transform{URN: c.URN, Payload: c.Payload, Name: c.Transform, Job: j.sinkOwner(st.index), Durable: j.journal != nil}
 	con := j.runner.connectors[c.URN]
 	if con == nil {
 		return nil, t, &beam.Error{Code: beam.Unsupported, What: "no connector runs " + c.URN}

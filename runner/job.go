@@ -42,6 +42,13 @@ type job struct {
 	coders  *coders
 	logs    *harnessLog
 
+	// carry is another job that this one takes over from, while it is being built;
+	// owners are the jobs that sinks' progress is kept for, where it is not this one.
+	carry  *carry
+	owners map[int]string
+	// spec is what the engine was made of.
+	spec engine.Spec
+
 	// draining is set once the job drains.
 	draining atomic.Bool
 
@@ -146,6 +153,7 @@ func (j *job) run(drain <-chan struct{}) error {
 
 // loop owns the engine.
 func (j *job) loop(drain <-chan struct{}) error {
+	halt := j.sub.Halt
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	ready := j.step(engine.Event{})
@@ -180,6 +188,9 @@ func (j *job) loop(drain <-chan struct{}) error {
 		case <-drain:
 			drain = nil
 			ready = j.step(engine.Event{Drain: true})
+		case <-halt:
+			halt = nil
+			ready = j.step(engine.Event{Halt: true})
 		case <-j.ctx.Done():
 			return j.ctx.Err()
 		}
@@ -259,6 +270,9 @@ func (j *job) outcome(ready engine.Ready) error {
 	}
 	j.complete = true
 	j.awaitFinalizers()
+	if ready.State == engine.Halted {
+		return context.Canceled // the job has not ended
+	}
 	return nil
 }
 
@@ -488,6 +502,9 @@ func (j *job) close() {
 		if s.executor != nil {
 			s.executor.close()
 		}
+	}
+	if j.carry != nil {
+		j.carry.old.close()
 	}
 	j.die()
 	for _, p := range j.pools {

@@ -6,8 +6,10 @@ import "encoding/binary"
 // (docs/format.md).
 const (
 	noteEngine = "e" // rows of the engine's image
+	noteFrom   = "f" // the job whose state this one took over
 	noteGate   = "w" // gate ──▶ the side input's window that it stands for
 	noteGroup  = "g" // stage, shard ──▶ a grouping's state, and what it took in since
+	noteOwner  = "k" // stage ──▶ the job by whose name a sink keeps its progress
 	notePlan   = "p" // what the plan and its shards were
 	noteSource = "r" // stage, shard ──▶ a split and its position
 	noteSide   = "s" // stage, side input, window, commit ──▶ what was added

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 
 	"fresnel/internal/beam"
 	"fresnel/runner/engine"
@@ -40,7 +41,16 @@ func (j *job) begin() error {
 	if j.sub.Dir == "" {
 		return nil // decided when the job was submitted, whatever a later server's default is
 	}
+	if err := j.takeOver(); err != nil {
+		return err
+	}
 	if err := j.openJournal(); err != nil {
+		return err
+	}
+	if err := j.writeCarried(); err != nil {
+		return err
+	}
+	if err := j.journal.recoverOwners(); err != nil {
 		return err
 	}
 	if err := j.gates.recover(j.journal.disk); err != nil {
@@ -82,21 +92,16 @@ func (j *job) makeEngine(spec engine.Spec) (err error) {
 		j.engine, err = engine.New(spec)
 		return err
 	}
+	if err := j.journal.takeOverEngine(spec); err != nil {
+		return err
+	}
 	return j.journal.restore(spec)
 }
 
 func (l *journal) restore(spec engine.Spec) error {
 	j := l.job
 	var failed error
-	rows := func(yield func(string, []byte) bool) {
-		failed = l.disk.Notes(noteEngine, noteEngine+"\xff", func(key string, row []byte) error {
-			if !yield(key[len(noteEngine):], row) {
-				return errStop
-			}
-			return nil
-		})
-	}
-	eng, restored, err := engine.Restore(spec, rows)
+	eng, restored, err := engine.Restore(spec, l.engineRows(&failed))
 	if err == nil && failed != nil {
 		err = failed
 	}
@@ -108,6 +113,18 @@ func (l *journal) restore(spec engine.Spec) error {
 		j.runner.cfg.Log.Info("a job goes on", "job", j.sub.ID, "commit", restored.Commits, "blocks", len(restored.Blocks))
 	}
 	return l.keep(restored.Blocks)
+}
+
+// engineRows are the rows of the engine's image, in their order.
+func (l *journal) engineRows(failed *error) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		*failed = l.disk.Notes(noteEngine, noteEngine+"\xff", func(key string, row []byte) error {
+			if !yield(key[len(noteEngine):], row) {
+				return errStop
+			}
+			return nil
+		})
+	}
 }
 
 // keep removes the blocks that neither the engine nor a grouping refers to.

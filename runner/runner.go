@@ -101,7 +101,17 @@ func orDefault[T comparable](v, def T) T {
 // Check translates the pipeline and throws the plan away.
 func (r *Runner) Check(s *jobservice.Submission) (err error) {
 	defer guard(&err)
-	_, err = r.plan(s)
+	plan, err := r.plan(s)
+	if err != nil || s.From == nil {
+		return err
+	}
+	if err := carries(plan); err != nil {
+		return err
+	}
+	c, err := r.openCarry(context.Background(), s, plan)
+	if err == nil {
+		c.old.close()
+	}
 	return err
 }
 
@@ -111,7 +121,7 @@ func (r *Runner) Durable(s *jobservice.Submission) bool {
 	if err != nil {
 		return false // Run will tell
 	}
-	return r.wantsDisk(jobservice.ParseOptions(s.Options), plan)
+	return s.From != nil || r.wantsDisk(jobservice.ParseOptions(s.Options), plan)
 }
 
 // Run runs the job to its end. A panic ends the job, not the server (I7).
