@@ -16,6 +16,7 @@ import (
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/jobservice"
+	"fresnel/runner/store"
 	"fresnel/translate"
 )
 
@@ -136,7 +137,7 @@ func (w *world) results() map[string][]string {
 }
 
 // TestAJobThatIsCutOffGoesOn (I10): straight, or cut off many times and gone on
-// with, it gives one result: sources, groupings, user state, timers, side inputs
+// with, with much memory or none to speak of, it gives one result: sources, groupings, user state, timers, side inputs
 // and outboxes go on from the same commit.
 func TestAJobThatIsCutOffGoesOn(t *testing.T) {
 	straight := newWorld(t)
@@ -150,6 +151,8 @@ func TestAJobThatIsCutOffGoesOn(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			w, dir := newWorld(t), t.TempDir()
+			// With room for what it has, for next to none of it, and for some.
+			w.r.runner.budget = []*store.Budget{nil, store.NewBudget(-1), store.NewBudget(40_000)}[seed%3]
 			cuts := 2 + r.IntN(10)
 			for n := range cuts {
 				w.run(dir, int64(n+1), time.Duration(5+r.IntN(120))*time.Millisecond)

@@ -66,7 +66,7 @@ func (j *job) openJournal() error {
 			return unwritable(dir, err)
 		}
 	}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir), ReadOnly: j.runner.readOnly})
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir), ReadOnly: j.runner.readOnly, Budget: j.memory.budget})
 	if err != nil {
 		return unwritable(dir, err)
 	}

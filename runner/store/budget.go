@@ -29,3 +29,11 @@ func (b *Budget) Used() int64 {
 	}
 	return b.used.Load()
 }
+
+// Share is what one that can live on disk may hold however much the others do.
+func (b *Budget) Share() int64 {
+	if b == nil {
+		return 0
+	}
+	return max(0, b.limit/8)
+}

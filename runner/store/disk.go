@@ -11,19 +11,23 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Disk is a Store that outlives its process: all that a Memory has is also in
-// an embedded log-structured tree, whose write-ahead log keeps the order of
-// batches, so that a crash leaves a prefix of them (I2).
+// Disk is a Store that outlives its process: all that it has is in an embedded
+// log-structured tree, whose write-ahead log keeps the order of batches, so that
+// a crash leaves a prefix of them (I2). What was used of late, entries and
+// blocks, is in memory too, as far as the budget allows (I9).
 //
 //	AddBlock ──▶ memory, log        the block, ahead of the commit that refers to it
 //	Apply ─────▶ log, memory        one batch: entries, notes, freed blocks (I1)
 //	Sync ──────▶ the log is on the disk, with all that was applied before (I3)
-//	OpenDisk ──▶ entries are read into memory, blocks where they are asked for
+//	OpenDisk ──▶ nothing is in memory: entries and blocks are read when they are asked for
 //
-// Only Sync waits for the disk. Reads of entries never touch it.
+// Only Sync waits for the disk.
 type Disk struct {
-	*Memory
-	db *pebble.DB
+	*Memory // of blocks only
+	table   *table
+	db      *pebble.DB
+	// open is held by who reads the tree, against its end.
+	open sync.RWMutex
 
 	mu sync.Mutex
 	// err is why nothing can be written any more.
@@ -40,6 +44,8 @@ type DiskOptions struct {
 	// Full is called when the disk is full, while writers wait: it returns when
 	// there may be room again. By default writing fails.
 	Full func()
+	// Budget counts what is in memory of blocks and entries, nil for no limit.
+	Budget *Budget
 	// ReadOnly: nothing is written, and what was must be there.
 	ReadOnly bool
 	// Log takes what the tree says that it should not have to.
@@ -57,8 +63,9 @@ const (
 // The version of the format, which docs/format.md describes.
 const diskFormat = 1
 
-// The sizes bound what a job's store takes of memory beside its entries: blocks
-// that live shorter than a memtable takes to fill never reach a file.
+// The sizes bound what a job's store takes of memory beside what the budget
+// counts: blocks that live shorter than a memtable takes to fill never reach a
+// file.
 const (
 	memtableSize  = 16 << 20
 	diskCacheSize = 8 << 20
@@ -69,12 +76,12 @@ var ErrFormat = errors.New("the store has a format that this version does not re
 
 // OpenDisk opens the store in a directory, which it makes if need be.
 func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
-	d = &Disk{Memory: NewMemory()}
+	d = &Disk{Memory: NewSpilling(o.Budget, nil)}
 	defer d.survive(&err)
 	if d.db, err = pebble.Open(dir, d.options(o)); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	if err = d.load(); err != nil {
+	if err = d.load(o.Budget); err != nil {
 		_ = d.db.Close() // it could not be read
 		return nil, err
 	}
@@ -96,41 +103,78 @@ func (d *Disk) options(o DiskOptions) *pebble.Options {
 	}
 }
 
-// load reads the entries, and which blocks there are.
-func (d *Disk) load() error {
-	if err := d.checkFormat(); err != nil {
+// load finds out what there is.
+func (d *Disk) load(b *Budget) error {
+	fresh, err := d.checkFormat()
+	if err != nil {
 		return err
 	}
-	if err := d.scan(diskEntry, "", "", func(k string, v []byte) error {
-		d.entries.Load(k, append([]byte(nil), v...))
-		return nil
-	}); err != nil {
-		return err
-	}
+	d.table = newTable(d.readEntries, b, fresh)
 	return d.eachBlock(func(id uint64) error {
 		d.next.Store(max(d.next.Load(), id))
 		return nil
 	})
 }
 
-func (d *Disk) checkFormat() error {
+// checkFormat notes the format of a fresh store.
+func (d *Disk) checkFormat() (fresh bool, err error) {
 	v, closer, err := d.db.Get([]byte{diskVersion})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return d.db.Set([]byte{diskVersion}, []byte{diskFormat}, pebble.NoSync)
+		return true, d.db.Set([]byte{diskVersion}, []byte{diskFormat}, pebble.NoSync)
 	}
 	if err != nil {
-		return fmt.Errorf("reading the store: %w", err)
+		return false, fmt.Errorf("reading the store: %w", err)
 	}
 	known := len(v) == 1 && v[0] == diskFormat
 	if err := closer.Close(); err != nil || !known {
-		return errors.Join(ErrFormat, err)
+		return false, errors.Join(ErrFormat, err)
 	}
-	return nil
+	return false, nil
 }
+
+// readEntries is the table's diskReader.
+func (d *Disk) readEntries(from, to string, some int) (rows []row, upTo string, err error) {
+	defer d.survive(&err)
+	d.open.RLock()
+	defer d.open.RUnlock()
+	if d.ended() {
+		return nil, "", errClosed
+	}
+	upTo, size := to, 0
+	err = d.scan(diskEntry, from, to, func(k string, v []byte) error {
+		if len(rows) >= some || size >= loadBytes {
+			upTo = k
+			return errEnough
+		}
+		rows = append(rows, row{key: k, value: append([]byte(nil), v...)})
+		size += len(v)
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return rows, upTo, err
+}
+
+// loadBytes is about what one read of entries brings at most.
+const loadBytes = 1 << 20
+
+// errEnough ends a scan.
+var errEnough = errors.New("enough")
 
 // scan calls f with the rows of a kind, from <= key < to; an empty to is the end
 // of the kind. What f is given is valid until it returns.
 func (d *Disk) scan(kind byte, from, to string, f func(key string, value []byte) error) error {
+	return d.walk(kind, from, to, func(it *pebble.Iterator) error {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		return f(string(it.Key()[1:]), v)
+	})
+}
+
+func (d *Disk) walk(kind byte, from, to string, f func(*pebble.Iterator) error) error {
 	lower, upper := diskKey(kind, from), []byte{kind + 1}
 	if to != "" {
 		upper = diskKey(kind, to)
@@ -140,10 +184,7 @@ func (d *Disk) scan(kind byte, from, to string, f func(key string, value []byte)
 		return fmt.Errorf("reading the store: %w", err)
 	}
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		var v []byte
-		if v, err = it.ValueAndErr(); err == nil {
-			err = f(string(it.Key()[1:]), v)
-		}
+		err = f(it)
 	}
 	if closing := it.Close(); err == nil && closing != nil {
 		err = fmt.Errorf("reading the store: %w", closing)
@@ -151,12 +192,13 @@ func (d *Disk) scan(kind byte, from, to string, f func(key string, value []byte)
 	return err
 }
 
+// eachBlock does not read the blocks.
 func (d *Disk) eachBlock(f func(id uint64) error) error {
-	return d.scan(diskBlock, "", "", func(k string, _ []byte) error {
-		if len(k) != 8 {
+	return d.walk(diskBlock, "", "", func(it *pebble.Iterator) error {
+		if len(it.Key()) != 9 {
 			return ErrFormat
 		}
-		return f(binary.BigEndian.Uint64([]byte(k)))
+		return f(binary.BigEndian.Uint64(it.Key()[1:]))
 	})
 }
 
@@ -169,10 +211,14 @@ func blockKey(id uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{diskBlock}, id)
 }
 
-// Apply writes a batch to the log and makes it take effect.
+// Snapshot gives out what is there now, whoever changed it.
+func (d *Disk) Snapshot() Reader { return d.table }
+
+// Apply writes a batch to the log and makes it take effect. It fails after
+// something could not be read: what was made without it must not count.
 func (d *Disk) Apply(b *Batch) (err error) {
 	defer d.survive(&err)
-	if err := d.failed(); err != nil {
+	if err := errors.Join(d.failed(), d.table.failure()); err != nil {
 		return err
 	}
 	rows := d.db.NewBatch()
@@ -181,8 +227,10 @@ func (d *Disk) Apply(b *Batch) (err error) {
 	if err := rows.Commit(pebble.NoSync); err != nil {
 		return d.fail(err)
 	}
+	d.table.apply(b.changes)
 	d.drop(b.release)
-	return d.Memory.Apply(b)
+	d.drop(b.free)
+	return nil
 }
 
 // write puts the changes into a batch of the tree, where writing cannot fail.
@@ -213,9 +261,16 @@ func set(rows *pebble.Batch, kind byte, c change) {
 }
 
 // AddBlock writes a block to the log, ahead of what will refer to it. A block
-// that could not be written fails the commit that comes.
+// that could not be written fails the commit that comes. It is not kept in memory
+// where the budget is used up: blocks are consumed in the order in which they
+// come, so that the last wait longest.
 func (d *Disk) AddBlock(data []byte) uint64 {
-	id := d.Memory.AddBlock(data)
+	var id uint64
+	if len(data) >= spillLeast && d.budget.Over() {
+		id = d.next.Add(1)
+	} else {
+		id = d.Memory.AddBlock(data)
+	}
 	if d.failed() == nil {
 		d.writeBlock(id, data)
 	}
@@ -230,17 +285,32 @@ func (d *Disk) writeBlock(id uint64, data []byte) {
 	}
 }
 
-// Block reads a block that is not in memory from the disk.
+// Block reads a block that is not in memory from the disk. One that cannot be
+// read is nil, and the next Apply fails.
 func (d *Disk) Block(id uint64) []byte {
 	if data := d.Memory.Block(id); data != nil {
 		return data
 	}
+	data, err := d.readBlock(id)
+	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+		d.table.unread.CompareAndSwap(nil, &err)
+	}
+	return data
+}
+
+func (d *Disk) readBlock(id uint64) (data []byte, err error) {
+	defer d.survive(&err)
+	d.open.RLock()
+	defer d.open.RUnlock()
+	if d.ended() {
+		return nil, errClosed
+	}
 	v, closer, err := d.db.Get(blockKey(id))
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer func() { _ = closer.Close() }() // nothing was written
-	return append([]byte{}, v...)
+	return append([]byte{}, v...), nil
 }
 
 // KeepBlocks removes the blocks that keep does not name: those of bundles that
@@ -283,12 +353,15 @@ func (d *Disk) Sync() (err error) {
 // Close leaves the files behind.
 func (d *Disk) Close() {
 	d.Memory.Close()
+	d.table.close()
 	if d.failed() != nil {
 		return // the tree may be within a write that never ends
 	}
 	var err error
 	defer d.survive(&err)
 	_ = d.fail(errClosed)
+	d.open.Lock()
+	defer d.open.Unlock()
 	_ = d.db.Close() // what was synced is there, and nobody waits for the rest
 }
 
@@ -301,6 +374,9 @@ func (d *Disk) DiskBytes() int64 {
 	}
 	return int64(min(d.db.Metrics().DiskSpaceUsage(), 1<<62))
 }
+
+// ended tells that the store was closed.
+func (d *Disk) ended() bool { return errors.Is(d.failed(), errClosed) }
 
 func (d *Disk) failed() error {
 	d.mu.Lock()

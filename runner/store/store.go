@@ -65,7 +65,8 @@ func (b *Batch) UnnoteRange(from, to string) {
 // Len is the number of changes to keys.
 func (b *Batch) Len() int { return len(b.changes) }
 
-// Reader reads entries as they were at one moment.
+// Reader reads entries as they were at one moment. That of a Disk reads them as
+// they are: who uses it must see to it that nobody else changes what it reads (I4).
 type Reader interface {
 	Get(key string) ([]byte, bool)
 	// Ascend calls f for the entries with from <= key < to in order, until f
@@ -206,7 +207,7 @@ func (m *Memory) AddBlock(data []byte) uint64 {
 
 // place decides where a block lives.
 func (m *Memory) place(data []byte) block {
-	if len(data) >= spillLeast && m.budget.Over() {
+	if m.spill != nil && len(data) >= spillLeast && m.budget.Over() {
 		if at, err := m.spill.Write(data); err == nil {
 			return block{at: at}
 		}

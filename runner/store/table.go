@@ -1,0 +1,361 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidwall/btree"
+)
+
+// table has the entries of a store that has them all on disk. Those that were
+// used of late are in memory too: near. Ranges of keys of which something is on
+// disk only are gaps; outside of them near is complete, so that it also knows
+// what is not there.
+//
+//	read ──▶ near ──in a gap──▶ disk: what is read fills the gap
+//	apply ─▶ disk, then near, but for what is in a gap
+//	crowded: a hand goes round near, and what was not used since it last came by
+//	         becomes a gap
+//
+// A store that begins empty has no gap, one that is opened is a single one. What
+// is at the front of a range that things are taken from, as timers are, stays
+// near for as long as it is asked for: so nobody walks over what was deleted of
+// the range on disk, but who comes after a long time.
+//
+// A table gives out what is there now: who reads must see to it that nobody else
+// changes what it reads.
+type table struct {
+	disk   diskReader
+	budget *Budget
+	// least is what the table keeps in memory, however crowded it is.
+	least int64
+
+	mu    sync.RWMutex
+	near  *btree.Map[string, *entry]
+	far   gaps
+	loads map[*load]struct{}
+	// hand is where the next sweep begins.
+	hand string
+	// bytes is what near and the gaps take, counted what the budget knows of it.
+	bytes, counted int64
+
+	unread atomic.Pointer[error]
+}
+
+// diskReader reads entries with from <= key < to, some of the first, and tells up
+// to which key these are all.
+type diskReader func(from, to string, some int) (rows []row, upTo string, err error)
+
+// entry is a value in memory. used: it was read or written since the hand was there.
+type entry struct {
+	value []byte
+	used  atomic.Bool
+}
+
+// row is an entry with its key; entry is nil if it was just read from the disk.
+type row struct {
+	key   string
+	value []byte
+	entry *entry
+}
+
+// load is a read of the disk under way. stale: what it reads was changed since.
+type load struct {
+	from, to string
+	stale    bool
+}
+
+const (
+	// entryCost and gapCost are about what an entry and a gap take beside their bytes.
+	entryCost = 160
+	gapCost   = 240
+	// loadRows is how many entries a read of the disk brings, where so many are
+	// asked for.
+	loadRows = 64
+)
+
+func newTable(disk diskReader, b *Budget, fresh bool) *table {
+	t := &table{disk: disk, budget: b, least: b.Share(), near: btree.NewMap[string, *entry](32), far: newGaps(), loads: map[*load]struct{}{}}
+	if !fresh {
+		t.far.add("", lastKey)
+	}
+	return t
+}
+
+// Get looks a key up.
+func (t *table) Get(key string) ([]byte, bool) {
+	t.mu.RLock()
+	e, ok := t.near.Get(key)
+	far := !ok && t.far.has(key)
+	t.mu.RUnlock()
+	if ok {
+		e.use()
+		return e.value, true
+	}
+	if !far {
+		return nil, false
+	}
+	if rows, _ := t.load(key, key+"\x00", 1); len(rows) > 0 {
+		return rows[0].value, true
+	}
+	return nil, false
+}
+
+// use tells the hand to pass by.
+func (e *entry) use() {
+	if e != nil && !e.used.Load() {
+		e.used.Store(true)
+	}
+}
+
+// Ascend walks in pieces that grow: many who ask want the first entry only.
+func (t *table) Ascend(from, to string, f func(key string, value []byte) bool) {
+	for some := 4; from < to; some = min(2*some, 4*loadRows) {
+		rows, upTo := t.some(from, to, some)
+		for _, r := range rows {
+			r.entry.use()
+			if !f(r.key, r.value) {
+				return
+			}
+		}
+		from = upTo
+	}
+}
+
+// some returns the first entries of a range, and up to where these are all.
+func (t *table) some(from, to string, some int) (rows []row, upTo string) {
+	rows, upTo, near := t.someNear(from, to, some)
+	if near {
+		return rows, upTo
+	}
+	return t.load(from, upTo, max(some, loadRows))
+}
+
+// someNear does so for what is near; else it is the range of the gap.
+func (t *table) someNear(from, to string, some int) (rows []row, upTo string, near bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	upTo = to
+	if start, end, ok := t.far.at(from); ok {
+		if start <= from {
+			return nil, min(to, end), false
+		}
+		upTo = min(to, start)
+	}
+	limit := upTo
+	t.near.Ascend(from, func(k string, e *entry) bool {
+		if k >= limit {
+			return false
+		}
+		if len(rows) == some {
+			upTo = k
+			return false
+		}
+		rows = append(rows, row{k, e.value, e})
+		return true
+	})
+	return rows, upTo, true
+}
+
+// load reads entries from the disk and keeps them. What cannot be read fails the
+// next commit: what was made without it must not count.
+func (t *table) load(from, to string, some int) ([]row, string) {
+	for {
+		l := &load{from: from, to: to}
+		t.mu.Lock()
+		t.loads[l] = struct{}{}
+		t.mu.Unlock()
+		rows, upTo, err := t.disk(from, to, some)
+		if err != nil {
+			t.unread.CompareAndSwap(nil, &err)
+		}
+		t.mu.Lock()
+		delete(t.loads, l)
+		ok := err == nil && !l.stale
+		if ok {
+			t.fill(from, upTo, rows)
+		}
+		t.mu.Unlock()
+		switch {
+		case err != nil:
+			return nil, to
+		case ok:
+			t.shrink(len(rows))
+			return rows, upTo
+		}
+	}
+}
+
+// fill makes a range that was read from the disk near. Parts of it may be near
+// already.
+func (t *table) fill(from, to string, rows []row) {
+	for _, r := range rows {
+		if t.far.has(r.key) {
+			t.near.Set(r.key, &entry{value: r.value})
+			t.bytes += cost(r.key, r.value)
+		}
+	}
+	t.far.cut(from, to)
+	t.mend()
+	t.count()
+}
+
+func cost(key string, value []byte) int64 { return int64(len(key)+len(value)) + entryCost }
+
+// count tells the budget what the table takes.
+func (t *table) count() {
+	now := t.bytes + int64(t.far.ends.Len())*gapCost
+	t.budget.Add(now - t.counted)
+	t.counted = now
+}
+
+// apply changes entries that were changed on disk.
+func (t *table) apply(changes []change) {
+	if len(changes) == 0 {
+		return
+	}
+	t.mu.Lock()
+	for i := range changes {
+		t.change(&changes[i])
+	}
+	t.count()
+	t.mu.Unlock()
+	t.shrink(len(changes))
+}
+
+func (t *table) change(c *change) {
+	for l := range t.loads {
+		if l.from <= c.key && c.key < l.to {
+			l.stale = true
+		}
+	}
+	if t.far.has(c.key) {
+		return
+	}
+	var old *entry
+	var was bool
+	if c.delete {
+		old, was = t.near.Delete(c.key)
+	} else {
+		old, was = t.near.Set(c.key, &entry{value: c.value})
+		t.bytes += cost(c.key, c.value)
+	}
+	if was {
+		t.bytes -= cost(c.key, old.value)
+	}
+}
+
+// crowded tells that there should be less in memory.
+func (t *table) crowded() bool { return t.bytes > t.least && t.budget.Over() }
+
+// sweepRows is how many entries the hand passes at a time.
+const sweepRows = 512
+
+// shrink makes room after so many entries came, not much at once.
+func (t *table) shrink(came int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for left := 8*came + 2*sweepRows; left > 0 && t.crowded(); left -= sweepRows {
+		t.sweep()
+		t.count()
+	}
+}
+
+// sweep moves the hand on, and makes gaps of what was not used.
+func (t *table) sweep() {
+	var runs [][]string
+	var run []string
+	passed, next := 0, ""
+	t.near.Ascend(t.hand, func(k string, e *entry) bool {
+		if passed++; passed > sweepRows {
+			next = k
+			return false
+		}
+		if !e.used.Swap(false) {
+			run = append(run, k)
+		} else if run != nil {
+			runs, run = append(runs, run), nil
+		}
+		return true
+	})
+	if run != nil {
+		runs = append(runs, run)
+	}
+	t.hand = next
+	for _, run := range runs {
+		t.forget(run)
+	}
+}
+
+// forget makes a gap of entries that stand together, and joins it with the gaps
+// between and beside them. Where an entry that stays is between, it keeps what is known of its
+// neighbourhood.
+func (t *table) forget(run []string) {
+	for _, k := range run {
+		e, _ := t.near.Delete(k)
+		t.bytes -= cost(k, e.value)
+	}
+	from, to := run[0], run[len(run)-1]+"\x00"
+	if start, end, ok := t.far.before(from); ok && t.none(end, from) {
+		t.far.ends.Delete(start)
+		from = start
+	}
+	if start, end, ok := t.far.at(to); ok && t.none(to, start) {
+		t.far.ends.Delete(start)
+		to = end
+	}
+	t.far.cut(from, to) // those between them
+	t.far.add(from, to)
+}
+
+// none tells that nothing of a range is near.
+func (t *table) none(from, to string) bool {
+	none := true
+	t.near.Ascend(from, func(k string, _ *entry) bool {
+		none = k >= to
+		return false
+	})
+	return none
+}
+
+// mend joins gaps between which nothing is near: each time that something is
+// looked for in a gap and not found there may be one more.
+func (t *table) mend() {
+	if t.far.ends.Len() <= 2*t.near.Len()+1024 {
+		return
+	}
+	joined := newGaps()
+	var from, to string
+	open := false
+	t.far.ends.Scan(func(start, end string) bool {
+		if open && t.none(to, start) {
+			to = end
+			return true
+		}
+		if open {
+			joined.add(from, to)
+		}
+		from, to, open = start, end, true
+		return true
+	})
+	if open {
+		joined.add(from, to)
+	}
+	t.far = joined
+}
+
+// failure is why something could not be read.
+func (t *table) failure() error {
+	if err := t.unread.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// close forgets everything.
+func (t *table) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.near, t.far, t.bytes = btree.NewMap[string, *entry](32), newGaps(), 0
+	t.count()
+}
