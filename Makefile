@@ -79,7 +79,7 @@ versions: build $(venv) ## run pipelines with older releases of Beam's SDK too, 
 	FRESNEL_VERSIONS=all $(GO) test -count 1 -timeout 60m -v -run Versions ./integration/run
 
 .PHONY: bench
-bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures
+bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures, -page the plots
 	$(GO) run ./integration/bench $(ARGS)
 
 .PHONY: microbench

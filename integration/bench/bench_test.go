@@ -46,7 +46,7 @@ func TestReport(t *testing.T) {
 		"| map      | fresnel | 2.00    | 1.00 ",
 		"| map      | prism   | 3.00    | 4.00 ",
 		"| map      | fnapi   | 4.00    |      ",
-		"| map      | 0.500        | 0.500           | 0.250                | 0.500                 | 0.750        | 1.25            | 0.250                 | 0.250                    |",
+		"| map      | 0.500        | 0.500           | 0.250                | 0.500                 | 0.750        | 1.25            | 0.250                 | 0.250                    | 0.500                |",
 		"| map      | span, s | 1.00    | 4.00  |       | 0.250           |                 |",
 		"map on fnapi: out of order",
 	} {
@@ -64,5 +64,51 @@ func TestAReportFromABusyMachineSaysSo(t *testing.T) {
 	r := report{machine: machine{cores: 2, load: 15}, engines: engineOrder}
 	if got, _, _ := strings.Cut(r.markdown(), "\n"); !strings.Contains(got, "busy") {
 		t.Errorf("its heading is %q", got)
+	}
+}
+
+func TestThePageHasABarForEachEngineThatRan(t *testing.T) {
+	t.Parallel()
+	r := report{engines: engineOrder, results: []result{
+		{workload: "map", turns: []turn{{fresnel: {wall: 1}, prism: {wall: 10}}}},
+		{workload: "gbk<few>", turns: []turn{{fresnel: {wall: 100}}}},
+	}}
+	got := r.plot(wall)
+	for _, want := range []string{`width="140.0"`, `width="280.0"`, `width="560.0"`, "gbk&lt;few&gt;", "<title>prism: 10.0</title>"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the plot lacks %q", want)
+		}
+	}
+	if n := strings.Count(got, "<rect"); n != 3 {
+		t.Errorf("%d bars for 3 values", n)
+	}
+	if t.Failed() {
+		t.Log(got)
+	}
+}
+
+func TestFiguresOfTheMainJob(t *testing.T) {
+	t.Parallel()
+	f, err := mainFigures("lines                                      1000000\n" +
+		"exact table                                12.5 s\n" +
+		"from the first row                         150000 lines/s\n" +
+		"fresnel: CPU, peak RSS                     3.2 s, 120 MB\n" +
+		"drain                                      DRAINED after 0.4 s\n" +
+		"latency at 1000 lines/s                    p50 12 ms, p99 40 ms, most 55 ms (900 samples)\n" +
+		"fresnel: CPU, peak RSS                     4.5 s, 125 MB\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := figures{
+		wall: 12.5, runnerCPU: 3.2, peak: 120, "lines": 1e6, "from the first row, lines/s": 150000, "drain, s": 0.4,
+		"latency at 1000 lines/s p99, steady, ms": 40, "fresnel: CPU, peak RSS, steady, s": 4.5,
+	}
+	for name, want := range wants {
+		if f[name] != want {
+			t.Errorf("%s: %v, not %v", name, f[name], want)
+		}
+	}
+	if t.Failed() {
+		t.Log(f)
 	}
 }

@@ -39,10 +39,19 @@ const (
 
 var common = []string{wall, runnerCPU, clientCPU, peak}
 
+// workload is one of workloads.py.
+type workload struct {
+	Name    string
+	Engines []string // that can run it
+	Long    bool     // it takes minutes
+	Server  []string // more flags of Fresnel's
+}
+
 type bench struct {
 	config
 	python string
 	script string
+	root   string
 	bins   map[string]string // of engines that are servers
 	temp   string            // logs and generated input
 }
@@ -53,7 +62,7 @@ func newBench(c config) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{
-		config: c,
+		config: c, root: root,
 		script: filepath.Join(root, "integration", "bench", "workloads.py"),
 		bins: map[string]string{
 			fresnel: filepath.Join(root, "bin", "fresnel"),
@@ -70,21 +79,32 @@ func newBench(c config) (*bench, error) {
 			}
 		}
 	}
+	// Processes of workers find the workloads by their name.
+	if err := os.Setenv("PYTHONPATH", filepath.Dir(b.script)); err != nil {
+		return nil, err
+	}
 	b.temp, err = os.MkdirTemp("", "fresnel-bench-")
 	return b, err
 }
 
 func (b *bench) close() { _ = os.RemoveAll(b.temp) }
 
-// known are the names of all workloads.
-func (b *bench) known(ctx context.Context) ([]string, error) {
+// known are all workloads.
+func (b *bench) known(ctx context.Context) ([]workload, error) {
 	out, err := b.client(ctx, "--list")
-	return strings.Fields(lastLine(out)), err
+	if err != nil {
+		return nil, err
+	}
+	var all []workload
+	return all, json.Unmarshal([]byte(lastLine(out)), &all)
 }
 
 // measure runs a workload once, on a server of its own.
-func (b *bench) measure(ctx context.Context, engine, workload string) (figures, error) {
-	args := []string{"--workload=" + workload, "--scale=" + strconv.FormatFloat(b.scale, 'g', -1, 64), "--data=" + b.temp}
+func (b *bench) measure(ctx context.Context, engine string, w workload) (figures, error) {
+	if w.Name == mainJob {
+		return b.mainJob(ctx)
+	}
+	args := []string{"--workload=" + w.Name, "--scale=" + strconv.FormatFloat(b.scale, 'g', -1, 64), "--data=" + b.temp}
 	if b.bins[engine] == "" {
 		out, err := b.client(ctx, args...)
 		if err != nil {
@@ -93,7 +113,11 @@ func (b *bench) measure(ctx context.Context, engine, workload string) (figures, 
 		client, err := parse(out)
 		return client.figures(), err
 	}
-	server, err := rig.StartServer(b.bins[engine], filepath.Join(b.temp, engine+".log"))
+	var flags []string
+	if engine == fresnel {
+		flags = w.Server
+	}
+	server, err := rig.StartServer(b.bins[engine], filepath.Join(b.temp, engine+".log"), flags...)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +126,7 @@ func (b *bench) measure(ctx context.Context, engine, workload string) (figures, 
 	if err != nil {
 		return nil, err
 	}
-	out, err := b.client(ctx, append(args, "--endpoint="+server.Endpoint)...)
+	out, err := b.client(ctx, append(args, "--endpoint="+server.Endpoint, "--server_pid="+strconv.Itoa(server.Pid()))...)
 	if err != nil {
 		return nil, fmt.Errorf("%w\nThe server's last lines:\n%s", err, tail(server.Output()))
 	}

@@ -90,7 +90,7 @@ func (r *report) markdown() string {
 	b.WriteString(r.heading())
 	fmt.Fprintf(&b, "\n## What each took\n\n%s", r.taken())
 	fmt.Fprintf(&b, "\n## Fresnel's to its peers'\n\n%s", r.ratios())
-	if own := r.ownMeasures(); own != "" {
+	if own := r.ownMeasures(); len(own) > 1 {
 		fmt.Fprintf(&b, "\n## Measures of single workloads\n\n%s", own)
 	}
 	if r.failures() > 0 {
@@ -113,14 +113,36 @@ func (r *report) heading() string {
 	return title + fmt.Sprintf("\n\n`%s` on %s; %s.\n\n"+
 		"Python pipelines of `integration/bench/workloads.py`, LOOPBACK, a new server for each. Prism is the runner of Beam's Go\n"+
 		"SDK. FnApiRunner (fnapi) is that of Beam's Python SDK: it runs inside the client, so its CPU and its peak are those of\n"+
-		"runner, client and harness together. Wall is from building the pipeline to its end, without Python's start.\n",
-		strings.TrimSpace(r.command), r.began.Format(time.DateOnly), r.machine)
+		"runner, client and harness together. Wall is from building the pipeline to its end, without Python's start. Workers-*\n"+
+		"and latency-*-5000 have worker processes (PROCESS), whose CPU is in none of the columns. Latency is from the moment\n"+
+		"that user code makes an element to that at which the sink, behind a Reshuffle, has it. One interpreter computes on one\n"+
+		"core at most: of a workload that only computes, wall to the harness's CPU (the client's included) shows how near its\n"+
+		"limit the harness was kept. Each figure is the median of %s.\n",
+		strings.TrimSpace(r.command), r.began.Format(time.DateOnly), r.machine, r.runs())
 }
 
-func (r *report) taken() string {
+// runs is how often workloads ran.
+func (r *report) runs() string {
+	least, most := math.MaxInt, 0
+	for _, res := range r.results {
+		least, most = min(least, len(res.turns)), max(most, len(res.turns))
+	}
+	switch {
+	case most <= 1:
+		return "1 run"
+	case least == most:
+		return fmt.Sprintf("%d runs", most)
+	}
+	return fmt.Sprintf("%d to %d runs", least, most)
+}
+
+func (r *report) taken() table {
 	t := table{append([]string{"workload", "engine"}, common...)}
 	for _, res := range r.results {
 		for _, engine := range r.engines {
+			if _, ran := res.value(engine, wall); !ran {
+				continue
+			}
 			row := []string{res.workload, engine}
 			for _, m := range common {
 				row = append(row, cell(res.value(engine, m)))
@@ -128,10 +150,10 @@ func (r *report) taken() string {
 			t = append(t, row)
 		}
 	}
-	return t.String()
+	return t
 }
 
-func (r *report) ratios() string {
+func (r *report) ratios() table {
 	columns := []struct {
 		name string
 		of   func(figures) (float64, bool)
@@ -144,8 +166,11 @@ func (r *report) ratios() string {
 			}
 		}
 	}
-	t := table{append(header, "runner's CPU / harness's")}
+	t := table{append(header, "runner's CPU / harness's", "wall / harness's CPU")}
 	for _, res := range r.results {
+		if _, ran := res.value(fresnel, wall); !ran {
+			continue
+		}
 		row := []string{res.workload}
 		for _, peer := range r.peers() {
 			for _, c := range columns {
@@ -154,9 +179,9 @@ func (r *report) ratios() string {
 				}
 			}
 		}
-		t = append(t, append(row, cell(res.median(ownShare))))
+		t = append(t, append(row, cell(res.median(ownShare)), cell(res.median(harnessLimit))))
 	}
-	return t.String()
+	return t
 }
 
 // ownShare is Fresnel's CPU to that of the harness that it drives.
@@ -165,7 +190,14 @@ func ownShare(t turn) (float64, bool) {
 	return f[runnerCPU] / f[clientCPU], ok && f[clientCPU] > 0
 }
 
-func (r *report) ownMeasures() string {
+// harnessLimit is Fresnel's wall to the CPU time of the harness: one interpreter
+// computes on one core, so that what is above 1 is not its work.
+func harnessLimit(t turn) (float64, bool) {
+	f, ok := t[fresnel]
+	return f[wall] / f[clientCPU], ok && f[clientCPU] > 0
+}
+
+func (r *report) ownMeasures() table {
 	header := append([]string{"workload", "measure"}, r.engines...)
 	for _, peer := range r.peers() {
 		header = append(header, "fresnel / "+peer)
@@ -183,10 +215,7 @@ func (r *report) ownMeasures() string {
 			t = append(t, row)
 		}
 	}
-	if len(t) == 1 {
-		return ""
-	}
-	return t.String()
+	return t
 }
 
 // own are the measures that only this workload has.

@@ -2,11 +2,12 @@
 
 Runs one workload once and prints what it took as a line "RESULT {...}":
 
-    workloads.py --workload=gbk [--endpoint=localhost:8073] [--scale=1.0] [--data=DIR]
+    workloads.py --workload=gbk [--endpoint=localhost:8073] [--server_pid=N] [--scale=1.0] [--data=DIR]
 
 Without an endpoint, Beam's in-process FnApiRunner runs it. User code runs in
-this process (LOOPBACK), so that what it saw can be counted here: a runner that
-loses elements is not fast but wrong, and the program fails.
+this process (LOOPBACK) or, where the workload says so, in processes of its own.
+What it saw is counted: a runner that loses elements is not fast but wrong, and
+the program fails.
 
 Times are taken around building and running the pipeline: not for starting
 Python and importing Beam, which are the same for every runner.
@@ -17,6 +18,7 @@ import json
 import os
 import random
 import statistics
+import threading
 import time
 
 import apache_beam as beam
@@ -25,6 +27,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability import portable_runner
 from apache_beam.transforms import userstate
 from apache_beam.transforms import window
+
+import record
+import streams
 
 PARTS = 20  # elements from which a workload's input grows, so that there is something to split
 
@@ -36,6 +41,9 @@ prepared = []  # when each job was submitted, by the clock of time.perf_counter
 class Count(beam.DoFn):
   """Ends a pipeline: counts what arrives."""
 
+  def __init__(self):
+    self.book = record.book
+
   def start_bundle(self):
     self.n = 0
 
@@ -44,6 +52,8 @@ class Count(beam.DoFn):
 
   def finish_bundle(self):
     seen.append(self.n)
+    if self.book:
+      record.note(self.book, 'counted', self.n, time.monotonic())
 
 
 class CountValues(Count):
@@ -54,12 +64,23 @@ class CountValues(Count):
       self.n += 1
 
 
+class Range(beam.DoFn):
+  """Numbers of a part."""
+  def __init__(self):
+    self.book = record.book
+
+  def process(self, part):
+    if self.book:
+      record.note(self.book, 'began', time.monotonic())
+    return range(*part)
+
+
 def numbers(n):
   """0 to n-1, made in PARTS parts."""
   each = -(-n // PARTS)
   return (
       beam.Create([(i * each, min(n, (i + 1) * each)) for i in range(PARTS)])
-      | 'Numbers' >> beam.FlatMap(lambda part: range(*part)))
+      | 'Numbers' >> beam.ParDo(Range()))
 
 
 PAD = b'x' * 92
@@ -92,12 +113,23 @@ def gbk_hot(p, n):
   return gbk(p, n, hot=True)
 
 
+def gbk_few(p, n):
+  return gbk(p, n, keys=10)
+
+
 def gbk_distinct(p, n):
   return gbk(p, n, keys=n)
 
 
 def combine(p, n, keys=10_000):
   p | numbers(n) | beam.Map(lambda i: (i % keys, i)) | beam.CombinePerKey(sum) | beam.ParDo(Count())
+  return min(n, keys)
+
+
+def combine_unlifted(p, n, keys=10_000):
+  # A runner lifts CombinePerKey; this is what it does not lift.
+  pairs = p | numbers(n) | beam.Map(lambda i: (i % keys, i))
+  pairs | beam.GroupByKey() | beam.CombineValues(sum) | beam.ParDo(Count())
   return min(n, keys)
 
 
@@ -113,13 +145,33 @@ def side_input(p, n):
   return n
 
 
-def windows(p, n, keys=1_000):
+def side_iterable(p, n, readers=20):
+  # Each of a few elements iterates over all of the side input.
+  table = p | 'Table' >> numbers(n)
+  out = p | 'Main' >> numbers(readers)
+  out | beam.Map(lambda i, it: sum(1 for _ in it), beam.pvalue.AsIter(table)) | beam.FlatMap(lambda n: [0] * n) | beam.ParDo(Count())
+  return n * readers
+
+
+def windowed(p, n, fn, keys=1_000):
   (
       p | numbers(n)
       | beam.Map(lambda i: window.TimestampedValue((i % keys, i), i // 100))
-      | beam.WindowInto(window.FixedWindows(60))
+      | beam.WindowInto(fn)
       | beam.GroupByKey() | beam.ParDo(CountValues()))
   return n
+
+
+def windows(p, n):
+  return windowed(p, n, window.FixedWindows(60))
+
+
+def windows_sliding(p, n):
+  return 3 * windowed(p, n, window.SlidingWindows(60, 20))
+
+
+def windows_sessions(p, n):
+  return windowed(p, n, window.Sessions(5))
 
 
 class Stateful(beam.DoFn):
@@ -184,22 +236,18 @@ def sleeping(p, n):
   return n
 
 
-# The workloads and their sizes at scale 1.
-WORKLOADS = {
-    'map': (map_chain, 1_000_000),
-    'gbk': (gbk, 1_000_000),
-    'gbk-hot': (gbk_hot, 1_000_000),
-    'gbk-distinct': (gbk_distinct, 300_000),
-    'combine': (combine, 1_000_000),
-    'reshuffle': (reshuffle, 1_000_000),
-    'side-input': (side_input, 100_000),
-    'windows': (windows, 300_000),
-    'stateful': (stateful, 100_000),
-    'large-values': (large, 1_000),
-    'wordcount': (wordcount, 100_000_000),  # bytes
-    'trivial': (trivial, 20),  # jobs
-    'sleeping': (sleeping, 200),
-}
+def burn(i):
+  """About 20 ms of a processor's time, none of it outside the interpreter."""
+  x = i
+  for _ in range(200_000):
+    x = (x * 1103515245 + 12345) & 0x7fffffff
+  return x
+
+
+def burning(p, n):
+  p | numbers(n) | beam.Reshuffle() | beam.Map(burn) | beam.ParDo(Count())
+  return n
+
 
 WORDS = 20_000  # different ones, in wordcount's text
 
@@ -229,39 +277,200 @@ def watch_prepare():
   portable_runner.JobServiceHandle.prepare = noting
 
 
-def options(endpoint):
-  common = ['--experiments=disable_logging_submission_environment']
-  if not endpoint:
+def options(args, *more):
+  common = ['--experiments=disable_logging_submission_environment', *more]
+  if not args.endpoint:
     return PipelineOptions(common + ['--runner=FnApiRunner'])
-  return PipelineOptions(
-      common + ['--runner=PortableRunner', f'--job_endpoint={endpoint}', '--environment_type=LOOPBACK'])
+  if not any(o.startswith('--environment_type') for o in more):
+    common.append('--environment_type=LOOPBACK')
+  return PipelineOptions(common + ['--runner=PortableRunner', f'--job_endpoint={args.endpoint}'])
 
 
-def run(build, size, endpoint):
+def processes(n):
+  return ['--environment_type=PROCESS', '--environment_config={"command": "fresnel boot"}', f'--sdk_worker_parallelism={n}']
+
+
+def run(build, size, args, *more):
   """One job. Returns when it was done, by the clock of time.perf_counter."""
   seen.clear()
-  p = beam.Pipeline(options=options(endpoint))
+  p = beam.Pipeline(options=options(args, *more))
   want = build(p, size)
   p.run().wait_until_finish()
   done = time.perf_counter()
-  if sum(seen) != want:
-    raise RuntimeError(f'{sum(seen)} arrived of {want}')
+  got = sum(n for n, _ in record.read('counted')) if record.book else sum(seen)
+  if got != want:
+    raise RuntimeError(f'{got} arrived of {want}')
   return done
 
 
-def run_many(build, jobs, endpoint):
-  """Jobs in a row. Returns what is measured besides: medians in milliseconds."""
+# A measurement runs a workload of a size, and returns what is measured besides
+# wall, CPU and memory.
+
+
+def batch(build):
+  def measure(args, size):
+    run(build, size, args)
+    return {}
+
+  return measure
+
+
+def of_text(build):
+  def measure(args, size):
+    run(build, text(args.data, size), args)
+    return {}
+
+  return measure
+
+
+def asleep(args, size):
+  run(sleeping, size, args)
+  return {'first to last element, s': max(moments) - min(moments)}
+
+
+def jobs_in_a_row(args, jobs):
   whole, served = [], []
   for _ in range(jobs):
     start = time.perf_counter()
-    done = run(build, 0, endpoint)
+    done = run(trivial, 0, args)
     whole.append((done - start) * 1e3)
-    if endpoint:
+    if args.endpoint:
       served.append((done - prepared[-1]) * 1e3)
   measures = {'whole job, median ms': statistics.median(whole)}
   if served:
     measures['Prepare to the terminal state, median ms'] = statistics.median(served)
   return measures
+
+
+def workers(build):
+  """The same with one worker process and with two, from the first bundle to the last."""
+  def measure(args, size):
+    what = text(args.data, size) if build is wordcount else size
+    span = {}
+    for n in (1, 2):
+      record.book = notes(args, f'{n}-workers')
+      run(build, what, args, *processes(n))
+      span[n] = bundles()
+    return {
+        'first to last bundle, 1 worker, s': span[1],
+        'first to last bundle, 2 workers, s': span[2],
+        '2 workers / 1 worker': span[2] / span[1],
+    }
+
+  return measure
+
+
+def bundles():
+  """Seconds from the first bundle of user code to the end of the last."""
+  began = [t for (t,) in record.read('began')]
+  ended = [t for _, t in record.read('counted')]
+  return max(ended) - min(began or ended)
+
+
+def notes(args, name):
+  """A new book."""
+  record.book = os.path.join(args.data, 'notes-' + name)
+  os.makedirs(record.book, exist_ok=True)
+  record.clear()
+  return record.book
+
+
+def latency(build, rate, *more):
+  """How long elements take at a fixed rate."""
+  def measure(args, seconds):
+    seconds += streams.WARM_UP
+    stream(args, build, rate, seconds, *more)
+    return streams.latencies()
+
+  return measure
+
+
+def stream(args, build, rate, seconds, *more):
+  notes(args, 'stream')
+  p = beam.Pipeline(options=options(args, '--streaming', *more))
+  build(p, rate, seconds)
+  p.run().wait_until_finish()
+  if len(record.read('latency')) != int(rate * seconds):
+    raise RuntimeError(f"{len(record.read('latency'))} arrived of {int(rate * seconds)}")
+
+
+def idle(args, seconds):
+  """What a streaming job takes that waits for its second element."""
+  usage = streams.Usage(args.server_pid, after=4, seconds=seconds)
+  own = streams.Usage(os.getpid(), after=4, seconds=seconds)
+  stream(args, streams.stateful, 1 / (seconds + 6), 2 * (seconds + 6))
+  return {"runner's CPU while idle, % of a core": usage.percent, "harness's CPU while idle, % of a core": own.percent}
+
+
+SOAK_RATE = 2_000
+
+
+def soak(args, seconds):
+  """Latency and memory of a stateful job minute by minute."""
+  sizes = []
+  stop = threading.Event()
+
+  def watch():
+    while not stop.wait(60):
+      sizes.append(streams.resident_mb(args.server_pid))
+
+  threading.Thread(target=watch, daemon=True).start()
+  stream(args, streams.stateful, SOAK_RATE, seconds)
+  stop.set()
+  measures = {}
+  for minute, size in enumerate(sizes[:-1]):
+    for name, ms in streams.latencies(minute * 60, minute * 60 + 60).items():
+      measures[f'minute {minute + 1:02}, {name}'] = ms
+    measures[f'minute {minute + 1:02}, RSS of the runner, MB'] = size
+  return measures
+
+
+class Workload:
+  """A measurement, its size at scale 1 (None: it takes no part in scaling), and
+  who can run it."""
+  def __init__(self, measure, size, engines=('fresnel', 'prism', 'fnapi'), fixed=False, long=False, server=()):
+    self.measure, self.size, self.fixed = measure, size, fixed
+    self.about = {'engines': engines, 'long': long, 'server': list(server)}
+
+
+SERVERS = ('fresnel', 'prism')
+OURS = ('fresnel',)
+
+WORKLOADS = {
+    'map': Workload(batch(map_chain), 1_000_000),
+    'gbk': Workload(batch(gbk), 1_000_000),
+    'gbk-hot': Workload(batch(gbk_hot), 1_000_000),
+    'gbk-few': Workload(batch(gbk_few), 300_000),
+    'gbk-distinct': Workload(batch(gbk_distinct), 300_000),
+    'combine': Workload(batch(combine), 1_000_000),
+    'combine-unlifted': Workload(batch(combine_unlifted), 1_000_000),
+    'reshuffle': Workload(batch(reshuffle), 300_000),
+    'side-input': Workload(batch(side_input), 100_000),
+    'side-iterable': Workload(batch(side_iterable), 30_000),
+    'windows': Workload(batch(windows), 100_000),
+    'windows-sliding': Workload(batch(windows_sliding), 50_000),
+    'windows-sessions': Workload(batch(windows_sessions), 50_000),
+    'stateful': Workload(batch(stateful), 100_000),
+    'large-values': Workload(batch(large), 1_000),
+    'wordcount': Workload(of_text(wordcount), 20_000_000),  # bytes
+    'trivial': Workload(jobs_in_a_row, 10, fixed=True),  # jobs
+    'sleeping': Workload(asleep, 200),
+    # Seconds, of which a server's start takes some.
+    'latency': Workload(latency(streams.stateless, 100), 10, SERVERS, fixed=True),
+    'latency-stateful': Workload(latency(streams.stateful, 100), 10, SERVERS, fixed=True),
+    'latency-5000': Workload(latency(streams.stateless, 5_000, *processes(2)), 10, OURS, fixed=True),
+    'latency-stateful-5000': Workload(latency(streams.stateful, 5_000, *processes(2)), 10, OURS, fixed=True),
+    'idle': Workload(idle, 10, SERVERS, fixed=True),
+    # Five times the sizes above where those are too short to see a second worker.
+    'workers-map': Workload(workers(map_chain), 2_000_000, OURS),
+    'workers-gbk': Workload(workers(gbk), 1_000_000, OURS),
+    'workers-stateful': Workload(workers(stateful), 50_000, OURS),
+    'workers-wordcount': Workload(workers(wordcount), 40_000_000, OURS),
+    'workers-burning': Workload(workers(burning), 500, OURS),
+    # With -long.
+    'gbk-10M': Workload(batch(gbk), 10_000_000, OURS, long=True, server=['--memory-limit=512MB']),
+    'soak': Workload(soak, 600, OURS, fixed=True, long=True),
+}
 
 
 def peak_mb():
@@ -271,35 +480,28 @@ def peak_mb():
 
 def main():
   parser = argparse.ArgumentParser()
-  parser.add_argument('--list', action='store_true', help='print the names of the workloads')
+  parser.add_argument('--list', action='store_true', help='print what the workloads are, as JSON')
   parser.add_argument('--workload', choices=WORKLOADS)
   parser.add_argument('--endpoint', help='of the job service; without one the job runs in this process')
+  parser.add_argument('--server_pid', type=int, help='process of the job service')
   parser.add_argument('--scale', type=float, default=1.0)
   parser.add_argument('--data', default='.', help='directory of generated input')
   args = parser.parse_args()
   if args.list:
-    print(*WORKLOADS)
+    print(json.dumps([{'name': name, **w.about} for name, w in WORKLOADS.items()]))
     return
-  build, size = WORKLOADS[args.workload]
-  if build is not trivial:  # a job takes what it takes
-    size = max(1, int(size * args.scale))
-  if build is wordcount:
-    size = text(args.data, size)
+  w = WORKLOADS[args.workload]
+  size = w.size if w.fixed else max(1, int(w.size * args.scale))
   watch_prepare()
   start, cpu = time.perf_counter(), time.process_time()
-  measures = {}
-  if build is trivial:
-    measures = run_many(build, size, args.endpoint)
-  else:
-    run(build, size, args.endpoint)
+  measures = w.measure(args, size)
   result = {
       'wall': time.perf_counter() - start,
       'cpu': time.process_time() - cpu,
       'peak_mb': peak_mb(),
+      'measures': measures,
   }
-  if build is sleeping:
-    measures['first to last element, s'] = max(moments) - min(moments)
-  print('RESULT ' + json.dumps({**result, 'measures': measures}), flush=True)
+  print('RESULT ' + json.dumps(result), flush=True)
 
 
 if __name__ == '__main__':

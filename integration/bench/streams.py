@@ -1,0 +1,127 @@
+"""Unbounded pipelines of the benchmark: how long an element takes from where it
+is made to the sink, and what a job takes that has nothing to do."""
+
+import os
+import threading
+import time
+
+import apache_beam as beam
+from apache_beam.coders import VarIntCoder
+from apache_beam.io.restriction_trackers import OffsetRange
+from apache_beam.io.restriction_trackers import OffsetRestrictionTracker
+from apache_beam.transforms import userstate
+from apache_beam.utils.timestamp import Duration
+
+import record
+
+
+class Ticking(beam.RestrictionProvider):
+  def initial_restriction(self, ticks):
+    return OffsetRange(0, ticks[2])
+
+  def create_tracker(self, restriction):
+    return OffsetRestrictionTracker(restriction)
+
+  def restriction_size(self, ticks, restriction):
+    return restriction.size()
+
+  def split(self, ticks, restriction):
+    yield restriction
+
+
+class Ticks(beam.DoFn):
+  """Numbers at a fixed rate, each with the time at which it was made.
+
+  Its input is (start, rate, count). What is due comes at once; then the rest is
+  given back until the next is due, but not more often than a bundle is worth.
+  """
+  SHORTEST = 0.002
+
+  @beam.DoFn.unbounded_per_element()
+  def process(self, ticks, tracker=beam.DoFn.RestrictionParam(Ticking())):
+    start, rate, _ = ticks
+    i = tracker.current_restriction().start
+    while True:
+      wait = start + i / rate - time.time()
+      if wait > 0:
+        tracker.defer_remainder(Duration(max(wait, self.SHORTEST)))
+        return
+      if not tracker.try_claim(i):
+        return
+      yield i, time.monotonic()
+      i += 1
+
+
+def ticks(p, rate, seconds):
+  return p | beam.Create([(time.time() + 1, rate, int(rate * seconds))]) | beam.ParDo(Ticks())
+
+
+class Counting(beam.DoFn):
+  """Counts the elements of each key."""
+  VALUE = userstate.ReadModifyWriteStateSpec('value', VarIntCoder())
+
+  def process(self, element, value=beam.DoFn.StateParam(VALUE)):
+    value.write((value.read() or 0) + 1)
+    yield element[1]
+
+
+class Sink(beam.DoFn):
+  """Notes when each element was made, and how long it took."""
+  def __init__(self):
+    self.book = record.book
+
+  def start_bundle(self):
+    self.took = []
+
+  def process(self, element):
+    self.took.append((element[1], time.monotonic() - element[1]))
+
+  def finish_bundle(self):
+    record.note_all(self.book, 'latency', self.took)
+
+
+def stateless(p, rate, seconds):
+  ticks(p, rate, seconds) | beam.Reshuffle() | beam.ParDo(Sink())
+
+
+def stateful(p, rate, seconds, keys=100):
+  keyed = ticks(p, rate, seconds) | beam.Map(lambda t: (t[0] % keys, t))
+  keyed | beam.ParDo(Counting()) | beam.Reshuffle() | beam.ParDo(Sink())
+
+
+WARM_UP = 3  # seconds that do not count
+
+
+def latencies(since=0, until=float('inf')):
+  """Percentiles in milliseconds, of elements made in a part of the run."""
+  notes = sorted(record.read('latency'))
+  first = notes[0][0] + WARM_UP
+  took = sorted(t for made, t in notes if first + since <= made < first + until)
+  at = lambda q: took[int(q * (len(took) - 1))] * 1e3
+  return {'p50, ms': at(0.5), 'p99, ms': at(0.99)}
+
+
+class Usage:
+  """CPU of a process from a moment on, over some seconds."""
+  def __init__(self, pid, after, seconds):
+    self.pid, self.after, self.seconds = pid, after, seconds
+    self.percent = None
+    self.thread = threading.Thread(target=self._measure, daemon=True)
+    self.thread.start()
+
+  def _measure(self):
+    time.sleep(self.after)
+    before = cpu_seconds(self.pid)
+    time.sleep(self.seconds)
+    self.percent = (cpu_seconds(self.pid) - before) / self.seconds * 100
+
+
+def cpu_seconds(pid):
+  with open(f'/proc/{pid}/stat') as f:
+    fields = f.read().rpartition(')')[2].split()
+  return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def resident_mb(pid):
+  with open(f'/proc/{pid}/status') as f:
+    return next(int(line.split()[1]) / 1024 for line in f if line.startswith('VmRSS:'))
