@@ -190,7 +190,7 @@ func (j *job) buildHarness(st *stage) (err error) {
 		st.spec.CheckpointAfter = 100 * time.Millisecond
 	}
 	for _, s := range h.SideInputs {
-		st.sides = append(st.sides, state.NewSideInput(s.Multimap))
+		st.sides = append(st.sides, state.NewSideInput(s.Multimap, j.memory.sides))
 	}
 	if err := j.recoverSides(st); err != nil {
 		return err

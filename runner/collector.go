@@ -65,7 +65,7 @@ func (j *job) newCollector(s *stage, lane int) (*collector, error) {
 func (o *outputCollector) serve(e *edge) {
 	switch {
 	case e.plan.Kind == translate.SideInput:
-		o.side = append(o.side, &sideSender{c: o.c, edge: e})
+		o.side = append(o.side, &sideSender{c: o.c, edge: e, delta: e.side.NewDelta()})
 	case e.gater != nil && len(e.gater.sides) > 0:
 		o.gated = append(o.gated, &gatedSender{c: o.c, edge: e})
 	case e.plan.Routing == translate.ByKey:
@@ -256,6 +256,24 @@ func (o *outputCollector) finish() error {
 		s.finish()
 	}
 	return nil
+}
+
+// discard frees what the bundle has made: its result does not count (I6).
+func (c *collector) discard() {
+	ids := c.fx.blocks
+	for _, o := range c.outputs {
+		for _, s := range o.side {
+			ids = appendBlockIDs(ids, s.delta.Discard())
+		}
+	}
+	c.job.freeBlocks(ids)
+}
+
+func appendBlockIDs(dst []engine.BlockID, ids []uint64) []engine.BlockID {
+	for _, id := range ids {
+		dst = append(dst, engine.BlockID(id))
+	}
+	return dst
 }
 
 // emit adds a block to the outcome.

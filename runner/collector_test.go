@@ -138,7 +138,7 @@ func TestElementsMayBeCutAnywhere(t *testing.T) {
 	}
 	run := func(pieces ...[]byte) {
 		t.Helper()
-		side := &edge{plan: translate.Edge{Kind: translate.SideInput}, side: state.NewSideInput(true), key: pairs, to: &stage{}}
+		side := &edge{plan: translate.Edge{Kind: translate.SideInput}, side: state.NewSideInput(true, store.NewShelf(nil, nil, nil)), key: pairs, to: &stage{}}
 		b := newBench(t, 6, mainEdge(4, translate.Keep), mainEdge(4, translate.ByKey), mainEdge(4, translate.Spread), side)
 		b.add(pieces...)
 		b.end()

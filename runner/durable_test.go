@@ -277,3 +277,47 @@ func TestASinkWithoutProgressIsOpenedAgain(t *testing.T) {
 		t.Errorf("%d elements, want %d", len(got), 2*perSplit)
 	}
 }
+
+// TestALargeSideInputOfADurableJob (I9): it is in the job's store ahead of the
+// commits that add it, is read from there when memory is short, and again by a
+// server that goes on.
+func TestALargeSideInputOfADurableJob(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	w.r.runner.budget = store.NewBudget(1)
+	w.r.runner.cfg.SpillDir = t.TempDir()
+	const each, size = 30, 10_000
+	for i := range 2 {
+		var batch [][]byte
+		for k := range each {
+			batch = append(batch, at(0, "a", fmt.Sprintf("%0*d", size, i*each+k)))
+		}
+		w.r.sources["names"].batches[i] = [][]byte{slices.Concat(batch...)}
+	}
+	w.r.do["side"] = func(c *call) error {
+		c.in = inMinutes
+		return c.each(func(e *item) error {
+			names, err := c.getAll(iterableKey("side", nil))
+			all := strings.Split(valuesOfPairs(names), "+")
+			return firstError(err, c.out(e.pair(e.key, fmt.Sprint(len(all), " to ", len(all[0])*len(all), " ", strings.TrimLeft(all[len(all)-1], "0")))))
+		})
+	}
+	for n := range 3 {
+		w.run(dir, int64(n+1), time.Duration(100+200*n)*time.Millisecond)
+	}
+	if in, err := w.r.runner.Inspect(w.last); err != nil || in.DiskBytes < 2*each*size/10 {
+		t.Errorf("%+v, %v", in, err)
+	}
+	w.run(dir, 4, 0)
+	sided := w.sided.got()
+	for _, s := range sided {
+		if !strings.HasSuffix(s, fmt.Sprint("=", 2*each, " to ", 2*each*size, " ", 2*each-1)) {
+			t.Fatalf("an element saw %s", s)
+		}
+	}
+	if len(sided) != 2*perSplit {
+		t.Errorf("%d elements, want %d", len(sided), 2*perSplit)
+	}
+	if used := w.r.runner.budget.Used(); used != 0 {
+		t.Errorf("%d bytes are in memory after the job", used)
+	}
+}

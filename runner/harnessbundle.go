@@ -94,11 +94,18 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 // run runs the bundle to its end.
 func (hb *harnessBundle) run() {
 	defer hb.x.forget(hb.b.ID)
+	defer hb.closeViews()
 	if err := hb.work(); err != nil {
-		hb.x.job.failed(hb.b.ID, hb.x.placed(err), hb.collector.fx.blocks)
+		hb.x.job.failed(hb.b.ID, hb.x.placed(err), hb.collector)
 		return
 	}
 	hb.x.job.done(hb.b.ID, *hb.collector.out, hb.collector.fx)
+}
+
+func (hb *harnessBundle) closeViews() {
+	for _, v := range hb.views {
+		v.Close()
+	}
 }
 
 func (hb *harnessBundle) work() error {

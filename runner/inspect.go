@@ -110,7 +110,8 @@ func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspectio
 	return in, err
 }
 
-// checkBlocks reads every block that waits, and counts what is in it.
+// checkBlocks reads every block that waits, and counts what is in it. Those of
+// side inputs must be there.
 func (j *job) checkBlocks() error {
 	var all []error
 	for _, p := range j.engine.Pending() {
@@ -118,6 +119,11 @@ func (j *job) checkBlocks() error {
 			all = append(all, j.stages[p.Stage].placed(err))
 		}
 	}
+	j.journal.eachSideBlock(func(id engine.BlockID) {
+		if j.store.Block(uint64(id)) == nil {
+			all = append(all, badNote(fmt.Sprintf("block %d, which a side input is in, is not there", id)))
+		}
+	})
 	return errors.Join(all...)
 }
 

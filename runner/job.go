@@ -213,7 +213,7 @@ func (j *job) take(r report) engine.Ready {
 	case r.event.BundleDone != nil:
 		id := r.event.BundleDone.Bundle
 		if j.inFlight[id] == nil {
-			j.freeBlocks(r.effects.blocks)
+			j.discard(r.effects)
 			return j.step(engine.Event{})
 		}
 		j.effects[id] = r.effects
@@ -391,9 +391,18 @@ func (j *job) drop(id engine.BundleID) {
 	fx := j.effects[id]
 	delete(j.effects, id)
 	if fx != nil {
-		j.freeBlocks(fx.blocks)
+		j.discard(fx)
 	}
 	j.settle(id, false)
+}
+
+// discard frees what a bundle has made whose result does not count.
+func (j *job) discard(fx *effects) {
+	ids := fx.blocks
+	for _, s := range fx.sides {
+		ids = appendBlockIDs(ids, s.delta.Discard())
+	}
+	j.freeBlocks(ids)
 }
 
 func (j *job) freeBlocks(ids []engine.BlockID) {
@@ -409,9 +418,12 @@ func (j *job) done(id engine.BundleID, out engine.Outcome, fx *effects) {
 	j.send(report{event: engine.Event{BundleDone: &engine.BundleDone{Bundle: id, Outcome: out}}, effects: fx})
 }
 
-// failed hands a failed bundle to the loop; blocks that it made are freed.
-func (j *job) failed(id engine.BundleID, err error, blocks []engine.BlockID) {
-	j.freeBlocks(blocks)
+// failed hands a failed bundle to the loop; what it made is freed. A bundle that
+// made nothing has no collector.
+func (j *job) failed(id engine.BundleID, err error, c *collector) {
+	if c != nil {
+		c.discard()
+	}
 	j.send(report{event: engine.Event{BundleFailed: &engine.BundleFailed{Bundle: id, Err: err}}})
 }
 
@@ -512,7 +524,7 @@ func (j *job) close() {
 	}
 	j.logs.close()
 	j.store.Close()
-	j.memory.spill.Close()
+	j.memory.close()
 }
 
 // asideID is the id of the next question beside the plan's flow.

@@ -11,6 +11,8 @@ import (
 	"fresnel/runner/engine"
 	"fresnel/runner/store"
 	"fresnel/translate"
+
+	"github.com/tidwall/btree"
 )
 
 // journal makes a job outlive its process. Each commit writes what it changes
@@ -37,9 +39,12 @@ type journal struct {
 	kick          chan engine.CommitSeq
 	// retained are the blocks that groupings would read again.
 	retained map[engine.BlockID]*retained
-	// sides counts the deltas written, forgotten are notes to be removed.
-	sides     uint32
-	forgotten []noteRange
+	// sides counts what was written of deltas, sideBlocks are the blocks that hold
+	// the rest, forgotten are notes to be removed and released blocks to be freed.
+	sides      uint32
+	sideBlocks map[sideKey]*btree.Map[string, []engine.BlockID]
+	forgotten  []noteRange
+	released   []engine.BlockID
 	// unwritten are the outbox entries that the job began with.
 	unwritten []engine.Entry
 }
@@ -59,7 +64,8 @@ type retained struct {
 
 // openJournal opens the job's store on disk.
 func (j *job) openJournal() error {
-	l := &journal{job: j, kick: make(chan engine.CommitSeq, 1), retained: map[engine.BlockID]*retained{}}
+	l := &journal{job: j, kick: make(chan engine.CommitSeq, 1), retained: map[engine.BlockID]*retained{},
+		sideBlocks: map[sideKey]*btree.Map[string, []engine.BlockID]{}}
 	dir := filepath.Join(j.sub.Dir, "store")
 	if !j.runner.readOnly {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -71,6 +77,7 @@ func (j *job) openJournal() error {
 		return unwritable(dir, err)
 	}
 	l.disk, j.store, j.journal = disk, disk, l
+	j.memory.shelve(disk)
 	j.spawn(l.syncLoop)
 	return nil
 }
@@ -193,7 +200,10 @@ func (l *journal) record(b *store.Batch, c *engine.Commit, fx *effects) {
 	for _, r := range l.forgotten {
 		b.UnnoteRange(r.from, r.to)
 	}
-	l.forgotten = l.forgotten[:0]
+	for _, id := range l.released {
+		b.Free(uint64(id))
+	}
+	l.forgotten, l.released = l.forgotten[:0], l.released[:0]
 	if fx == nil {
 		return
 	}

@@ -12,12 +12,17 @@ import (
 // collected.
 const dataShare = 0.3
 
+// sideShare is the part of that which side inputs may take: they stay for as long
+// as the job does, and blocks need room to flow.
+const sideShare = 0.5
+
 // memory is a job's part of the server's budget, and where what does not fit in
-// it goes (I9). It is what blocks and groupings of a job in memory hold: a
-// durable job's blocks are on disk anyway.
+// it goes (I9). It is what blocks and groupings of a job in memory hold, a
+// durable job's blocks being on disk anyway, and side inputs of either.
 type memory struct {
 	budget *store.Budget // nil: there is no limit
 	spill  *store.Spill
+	sides  *store.Shelf
 	warned atomic.Bool
 }
 
@@ -29,7 +34,20 @@ func newBudget(limit int64) *store.Budget {
 }
 
 func newMemory(b *store.Budget, dir string) *memory {
-	return &memory{budget: b, spill: store.NewSpill(dir)}
+	m := &memory{budget: b, spill: store.NewSpill(dir)}
+	m.shelve(nil)
+	return m
+}
+
+// shelve makes the shelf of side inputs: that of a durable job has its store.
+func (m *memory) shelve(d *store.Disk) {
+	m.sides = store.NewShelf(m.budget.Part(sideShare), m.spill, d)
+}
+
+// close gives back all that the job held, when it has ended.
+func (m *memory) close() {
+	m.sides.Close()
+	m.spill.Close()
 }
 
 func (m *memory) newStore() *store.Memory { return store.NewSpilling(m.budget, m.spill) }

@@ -72,3 +72,60 @@ func TestAGroupingBeyondTheLimit(t *testing.T) {
 		t.Errorf("%d bytes are in memory after the job", used)
 	}
 }
+
+// TestASideInputBeyondTheLimit: side inputs that do not fit in memory are read
+// all the same, by iteration and by key, and leave nothing behind.
+func TestASideInputBeyondTheLimit(t *testing.T) {
+	const parts, each, size, limit = 10, 30, 20_000, 1 << 19
+	r := newRig(t)
+	r.runner.budget = store.NewBudget(limit)
+	r.runner.cfg.SpillDir = t.TempDir()
+	elements, _ := numbers(parts)
+	r.do["make"] = create(elements...)
+	r.do["makeSide"] = func(c *call) error {
+		return c.each(func(e *item) error {
+			for i := range each {
+				if err := c.out(at(0, fmt.Sprint("key", i), e.value+strings.Repeat("x", size))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	var most atomic.Int64
+	r.do["iterate"] = func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("iterate", nil))
+			most.Store(max(most.Load(), r.runner.budget.Used()))
+			return firstError(err, c.out(at(0, e.value, fmt.Sprint(strings.Count(valuesOfPairs(data), "x")))))
+		})
+	}
+	r.do["look"] = func(c *call) error {
+		return c.each(func(e *item) error {
+			data, err := c.getAll(multimapKey("look", "key7"))
+			most.Store(max(most.Load(), r.runner.budget.Used()))
+			return firstError(err, c.out(at(0, e.value, fmt.Sprint(strings.Count(string(data), "x")))))
+		})
+	}
+	out, out2 := r.sink("out"), r.sink("out2")
+	p := newPipe().impulse("impulse", "i").pardo("make", nil, "in=i", "out=a:").
+		reshuffle("spreadSide", "in=a", "out=f:").pardo("makeSide", nil, "in=f", "out=s:").
+		reshuffle("spread", "in=a", "out=b:").
+		pardo("iterate", withSide("iterable"), "in=b", "side=s", "out=c:").write("write", "out", "c").
+		reshuffle("again", "in=a", "out=d:").
+		pardo("look", withSide("multimap"), "in=d", "side=s", "out=e:").write("write2", "out2", "e")
+	r.start(p).mustEnd()
+	var want, want2 []string
+	for i := range parts {
+		want = append(want, fmt.Sprintf("%d=%d", i, parts*each*size))
+		want2 = append(want2, fmt.Sprintf("%d=%d", i, parts*size))
+	}
+	out.want(want...)
+	out2.want(want2...)
+	if got := most.Load(); got == 0 || got > 4*limit {
+		t.Errorf("%d bytes were in memory, the limit is %d", got, limit)
+	}
+	if used := r.runner.budget.Used(); used != 0 {
+		t.Errorf("%d bytes are in memory after the job", used)
+	}
+}

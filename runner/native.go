@@ -39,7 +39,7 @@ func (x *native) run(b engine.Bundle) {
 		x.job.send(report{event: engine.Event{Fail: x.stage.placed(err)}})
 		return
 	case err != nil:
-		x.job.failed(b.ID, x.stage.placed(err), c.fx.blocks)
+		x.job.failed(b.ID, x.stage.placed(err), c)
 		return
 	}
 	c.out.Elapsed = x.job.clock.now().Sub(start)

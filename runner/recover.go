@@ -144,6 +144,7 @@ func (l *journal) keep(pending []engine.BlockID) error {
 			}
 		}
 	}
+	l.eachSideBlock(func(id engine.BlockID) { known[id] = true })
 	for id, r := range l.retained {
 		r.consumed = !known[id]
 	}

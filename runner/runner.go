@@ -42,8 +42,9 @@ type Config struct {
 	// 0 means 64 MiB.
 	MaxPendingBytes int64
 	// MemoryLimit is what the process should keep to, in bytes; 0 is no limit. Blocks
-	// and groupings of jobs in memory get a part of it, and live in temporary files
-	// beyond that, in SpillDir (the system's directory for such files if empty).
+	// and groupings of jobs in memory and side inputs get a part of it, and live in
+	// temporary files beyond that, in SpillDir (the system's directory for such files
+	// if empty).
 	MemoryLimit int64
 	SpillDir    string
 	// StuckAfter is how long a bundle may make no progress before the user is told;

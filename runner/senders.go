@@ -306,7 +306,7 @@ func (s *gatedSender) closeAll() {
 type sideSender struct {
 	c     *collector
 	edge  *edge
-	delta state.SideDelta
+	delta *state.SideDelta
 }
 
 func (s *sideSender) element(w *coder.Windowed, el *coder.Element) error {
@@ -321,7 +321,8 @@ func (s *sideSender) finish() {
 	if s.delta.Empty() {
 		return
 	}
-	s.c.fx.sides = append(s.c.fx.sides, sideDelta{s.edge.to.index, s.edge.plan.Input, s.edge.side, &s.delta})
+	s.delta.Seal()
+	s.c.fx.sides = append(s.c.fx.sides, sideDelta{s.edge.to.index, s.edge.plan.Input, s.edge.side, s.delta})
 	if !s.edge.triggered {
 		return
 	}

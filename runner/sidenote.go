@@ -3,6 +3,8 @@ package runner
 import (
 	"encoding/binary"
 
+	"github.com/tidwall/btree"
+
 	"fresnel/internal/beam"
 	"fresnel/runner/engine"
 	"fresnel/runner/state"
@@ -10,29 +12,68 @@ import (
 )
 
 // What is added to a side input is written with the commit that adds it, a row
-// for each window; rows go when their window is forgotten.
+// for each window, or several; what is more than a few kilobytes was written to
+// blocks before, and the row names them. Rows and blocks go when their window is
+// forgotten.
+
+// sidePaged ends the keys of rows that name blocks.
+const sidePaged = 'p'
 
 func sideNoteKey(stage, side int, window string) []byte {
 	return appendOrdered(appendStage(noteSide, stage, side), window)
 }
 
-// recordSide writes a delta. A side input of several producers gets several in
-// one commit.
+// recordSide writes a delta.
 func (l *journal) recordSide(b *store.Batch, seq engine.CommitSeq, d sideDelta) {
-	multimap := l.job.stages[d.stage].plan.Harness.SideInputs[d.side].Multimap
-	l.sides++
-	order := binary.BigEndian.AppendUint64(nil, uint64(seq))
-	order = binary.BigEndian.AppendUint32(order, l.sides)
-	d.delta.Notes(multimap, func(window string, note []byte) {
-		b.Note(string(append(sideNoteKey(d.stage, d.side, window), order...)), note)
+	d.delta.Notes(func(n state.SideNote) {
+		l.sides++
+		key := binary.BigEndian.AppendUint64(sideNoteKey(d.stage, d.side, n.Window), uint64(seq))
+		key = binary.BigEndian.AppendUint32(key, l.sides)
+		if n.Paged {
+			key = append(key, sidePaged)
+			l.keepSide(sideKey{d.stage, d.side}, n)
+		}
+		b.Note(string(key), n.Data)
 	})
 }
 
-// forgetSide removes the rows of the windows that are encoded below bound, with
-// the next commit.
+// keepSide notes which blocks a row names.
+func (l *journal) keepSide(k sideKey, n state.SideNote) {
+	all := l.sideBlocks[k]
+	if all == nil {
+		all = btree.NewMap[string, []engine.BlockID](16)
+		l.sideBlocks[k] = all
+	}
+	known, _ := all.Get(n.Window)
+	all.Set(n.Window, appendBlockIDs(known, n.Blocks))
+}
+
+// eachSideBlock calls f with the blocks that side inputs are in.
+func (l *journal) eachSideBlock(f func(engine.BlockID)) {
+	for _, all := range l.sideBlocks {
+		all.Scan(func(_ string, ids []engine.BlockID) bool {
+			for _, id := range ids {
+				f(id)
+			}
+			return true
+		})
+	}
+}
+
+// forgetSide removes the rows of the windows that are encoded below bound, and
+// their blocks, with the next commit. No bundle reads them any more.
 func (l *journal) forgetSide(stage, side int, bound string) {
 	prefix := appendStage(noteSide, stage, side)
 	l.forgotten = append(l.forgotten, noteRange{string(prefix), string(appendEscaped(prefix, bound))})
+	all := l.sideBlocks[sideKey{stage, side}]
+	for all != nil {
+		window, ids, ok := all.Min()
+		if !ok || window >= bound {
+			return
+		}
+		all.Delete(window)
+		l.released = append(l.released, ids...)
+	}
 }
 
 type noteRange struct{ from, to string }
@@ -54,12 +95,16 @@ func (l *journal) recoverSide(stage, side int, s *state.SideInput) error {
 	from := string(appendStage(noteSide, stage, side))
 	to := string(appendStage(noteSide, stage, side+1))
 	return l.disk.Notes(from, to, func(key string, row []byte) error {
-		window, _, ok := cutOrdered(key[len(from):])
+		window, rest, ok := cutOrdered(key[len(from):])
 		if !ok {
 			return badNote("a side input")
 		}
-		if err := s.Load(window, append([]byte(nil), row...)); err != nil {
+		n := state.SideNote{Window: window, Paged: len(rest) == 13 && rest[12] == sidePaged, Data: row}
+		if err := s.Load(&n); err != nil {
 			return &beam.Error{Code: beam.BadData, What: "the job's state on disk does not parse", Cause: err}
+		}
+		if n.Paged {
+			l.keepSide(sideKey{stage, side}, n)
 		}
 		return nil
 	})

@@ -1,15 +1,14 @@
 package state
 
 import (
+	"math"
 	"slices"
-	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tidwall/btree"
 
 	"fresnel/internal/beam"
-	"fresnel/internal/coder"
+	"fresnel/runner/store"
 )
 
 // SideInput is the content of one side input: for each window the elements
@@ -20,146 +19,130 @@ import (
 //	SideView  ──▶ window ──▶ layer  layer
 //
 // Layers never change. Apply costs the same however large they are, so that it
-// can be part of a commit; a reader who finds many makes them one.
+// can be part of a commit; a reader who finds many makes them one. Their bytes
+// are on a shelf, which may be on disk: what is in memory of a page there is its
+// place and first key.
+//
+// What no view can see any more is given back when the last that could is closed.
 type SideInput struct {
 	multimap bool
+	shelf    *store.Shelf
 
 	mu      sync.Mutex
 	version uint64
 	windows *btree.Map[string, *sideWindow]
+	// views are open, in the order in which they were taken. Windows retired wait
+	// for those from before their time, which at counts.
+	views   []*SideView
+	retired []retiredWindow
+	at      uint64
+}
+
+type retiredWindow struct {
+	at     uint64
+	window *sideWindow
 }
 
 // NewSideInput returns an empty side input.
-func NewSideInput(multimap bool) *SideInput {
-	return &SideInput{multimap: multimap, windows: btree.NewMap[string, *sideWindow](16)}
+func NewSideInput(multimap bool, shelf *store.Shelf) *SideInput {
+	return &SideInput{multimap: multimap, shelf: shelf, windows: btree.NewMap[string, *sideWindow](16)}
 }
 
 // sideWindow is what one window holds at one version.
 type sideWindow struct {
-	once   sync.Once
-	layers atomic.Pointer[[]*layer]
+	once sync.Once
+	// layers are changed once, by settle, under the side input's lock.
+	layers []*layer
+	err    error
 }
 
-// maxLayers is how many layers a reader goes through.
-const maxLayers = 8
-
-// layer is what one delta added to one window, or several made one. Of a
-// multimap it has the entries, otherwise the chunks.
-type layer struct {
-	// chunks are whole encoded elements, about MaxPage bytes in each.
-	chunks [][]byte
-	keys   map[string]*sideEntry
-	// order lists the entries as they came.
-	order []*sideEntry
-}
-
-type sideEntry struct {
-	key    string
-	values [][]byte
-}
-
-func newSideWindow(layers []*layer) *sideWindow {
-	w := &sideWindow{}
-	w.layers.Store(&layers)
-	return w
-}
-
-// read returns the layers to read: always the same, for tokens count on it.
-func (w *sideWindow) read() []*layer {
-	w.once.Do(func() {
-		if layers := *w.layers.Load(); len(layers) > maxLayers {
-			w.layers.Store(&[]*layer{merge(layers)})
-		}
-	})
-	return *w.layers.Load()
-}
-
-// merge makes several layers one.
-func merge(layers []*layer) *layer {
-	all := &layer{}
+// hold counts one more who has the layers, letGo one less.
+func hold(layers []*layer) {
 	for _, l := range layers {
-		for _, c := range l.chunks {
-			all.addChunk(c)
+		l.refs++
+	}
+}
+
+func (s *SideInput) letGo(layers []*layer) {
+	for _, l := range layers {
+		if l.refs--; l.refs == 0 {
+			s.free(l)
 		}
-		for _, e := range l.order {
-			mine := all.entry(e.key)
-			mine.values = append(mine.values, e.values...)
-		}
-	}
-	return all
-}
-
-// addChunk adds a run of whole elements to the last chunk, or as a new one.
-func (l *layer) addChunk(data []byte) {
-	if n := len(l.chunks); n > 0 && len(l.chunks[n-1])+len(data) <= MaxPage {
-		l.chunks[n-1] = append(l.chunks[n-1], data...)
-		return
-	}
-	l.chunks = append(l.chunks, append([]byte(nil), data...))
-}
-
-func (l *layer) entry(key string) *sideEntry {
-	e := l.keys[key]
-	if e == nil {
-		if l.keys == nil {
-			l.keys = map[string]*sideEntry{}
-		}
-		e = &sideEntry{key: key}
-		l.keys[key] = e
-		l.order = append(l.order, e)
-	}
-	return e
-}
-
-// SideDelta is what one bundle adds to a side input. The zero value is empty.
-type SideDelta struct {
-	windows map[string]*layer
-	// last is the layer of the last element: neighbours mostly share it.
-	last    *layer
-	lastRaw string
-}
-
-// Empty tells that nothing was added.
-func (d *SideDelta) Empty() bool { return len(d.windows) == 0 }
-
-// Windows calls f with the encoded windows that have elements.
-func (d *SideDelta) Windows(f func(raw string)) {
-	for w := range d.windows {
-		f(w)
 	}
 }
 
-// Add puts one element's value into the delta, for one of its windows. For a
-// multimap c is the coder of its KVs, and value is kept; otherwise c is nil.
-func (d *SideDelta) Add(window []byte, value []byte, c *coder.Coder) error {
-	l := d.layer(window)
-	if c == nil {
-		l.addChunk(value)
-		return nil
+const (
+	// maxLayers is how many layers a reader of a multimap goes through.
+	maxLayers = 8
+	// maxSlices is how many layers of an iterable that have less than a page follow
+	// one another before a reader.
+	maxSlices = 64
+)
+
+// coalesce makes the last layers one, if they are small: what comes in drops is
+// copied once for each time that it has doubled.
+func (s *SideInput) coalesce(layers []*layer, lasting bool) []*layer {
+	from, sum := len(layers)-1, layers[len(layers)-1].bytes
+	for from > 0 && sum < smallLayer && layers[from-1].small() && layers[from-1].bytes <= 2*sum {
+		from--
+		sum += layers[from].bytes
 	}
-	key, val, err := c.SplitKV(value)
+	if from == len(layers)-1 || !layers[len(layers)-1].small() {
+		return layers
+	}
+	one, err := s.join(layers[from:], lasting)
 	if err != nil {
-		return err
+		return layers // a reader will find out why
 	}
-	e := l.entry(string(key))
-	e.values = append(e.values, val)
-	return nil
+	return append(slices.Clip(layers[:from]), one)
 }
 
-func (d *SideDelta) layer(window []byte) *layer {
-	if d.last != nil && d.lastRaw == string(window) {
-		return d.last
-	}
-	l := d.windows[string(window)]
-	if l == nil {
-		if d.windows == nil {
-			d.windows = map[string]*layer{}
+// settle makes the layers of a window as many as a reader goes through: once,
+// for tokens count on it.
+func (s *SideInput) settle(w *sideWindow) ([]*layer, error) {
+	w.once.Do(func() {
+		from := s.tooMany(w.layers)
+		if from == len(w.layers) {
+			return
 		}
-		l = &layer{}
-		d.windows[string(window)] = l
+		one, err := s.join(w.layers[from:], false)
+		if err != nil {
+			w.err = err
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		old := w.layers
+		w.layers = append(slices.Clip(old[:from]), one)
+		hold(w.layers)
+		s.letGo(old)
+	})
+	return w.layers, w.err
+}
+
+// tooMany is from which layer on they are to be made one. Of a multimap a layer
+// stays alone if it is much larger than all that came after it: so each byte is
+// copied again only when what it is among has doubled.
+func (s *SideInput) tooMany(layers []*layer) int {
+	from := len(layers)
+	if !s.multimap {
+		for from > 0 && layers[from-1].bytes < MaxPage {
+			from--
+		}
+		if len(layers)-from <= maxSlices {
+			return len(layers)
+		}
+		return from
 	}
-	d.last, d.lastRaw = l, string(window)
-	return l
+	if len(layers) <= maxLayers {
+		return from
+	}
+	sum := 0
+	for from > 0 && (from > maxLayers-1 || layers[from-1].bytes <= 2*sum) {
+		from--
+		sum += layers[from].bytes
+	}
+	return from
 }
 
 // Apply adds a committed bundle's delta, which must not be used any more.
@@ -171,12 +154,24 @@ func (s *SideInput) Apply(d *SideDelta) {
 	defer s.mu.Unlock()
 	s.version++
 	for raw, add := range d.windows {
-		var layers []*layer
-		if w, ok := s.windows.Get(raw); ok {
-			layers = *w.layers.Load()
-		}
-		s.windows.Set(raw, newSideWindow(append(slices.Clip(layers), add)))
+		s.add(raw, add.layers)
 	}
+}
+
+// add adds layers that somebody had, and has no more, to a window.
+func (s *SideInput) add(raw string, layers []*layer) {
+	if len(layers) == 0 {
+		return
+	}
+	var all []*layer
+	if w, ok := s.windows.Get(raw); ok {
+		all = w.layers
+		defer s.retire(w)
+	}
+	w := &sideWindow{layers: s.coalesce(append(slices.Clip(all), layers...), false)}
+	hold(w.layers)
+	s.letGo(layers)
+	s.windows.Set(raw, w)
 }
 
 // Forget forgets the windows that are encoded below bound: nobody will read them
@@ -185,12 +180,34 @@ func (s *SideInput) Forget(bound string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		raw, _, ok := s.windows.Min()
+		raw, w, ok := s.windows.Min()
 		if !ok || raw >= bound {
 			return
 		}
 		s.windows.Delete(raw)
+		s.retire(w)
 	}
+}
+
+// retire lets go of a window's version that views from now on do not have.
+func (s *SideInput) retire(w *sideWindow) {
+	s.at++
+	s.retired = append(s.retired, retiredWindow{s.at, w})
+	s.reclaim()
+}
+
+// reclaim gives back what no view has.
+func (s *SideInput) reclaim() {
+	oldest := uint64(math.MaxUint64)
+	if len(s.views) > 0 {
+		oldest = s.views[0].at
+	}
+	n := 0
+	for n < len(s.retired) && s.retired[n].at <= oldest {
+		s.letGo(s.retired[n].window.layers)
+		n++
+	}
+	s.retired = slices.Delete(s.retired, 0, n)
 }
 
 // Windows is how many windows have content.
@@ -200,140 +217,25 @@ func (s *SideInput) Windows() int {
 	return s.windows.Len()
 }
 
-// View returns the side input as it is now; it costs next to nothing.
+// View returns the side input as it is now; it costs next to nothing. Who took it
+// closes it.
 func (s *SideInput) View() *SideView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &SideView{multimap: s.multimap, version: s.version, windows: s.windows.Copy()}
+	v := &SideView{side: s, version: s.version, at: s.at, windows: s.windows.Copy()}
+	s.views = append(s.views, v)
+	return v
 }
 
-// SideView is a side input as one bundle reads it.
-type SideView struct {
-	multimap bool
-	version  uint64
-	windows  *btree.Map[string, *sideWindow]
-}
-
-// Version changes with everything that is applied: a part of the cache token
-// (I11).
-func (v *SideView) Version() uint64 { return v.version }
-
-func (v *SideView) read(window []byte) []*layer {
-	if w, ok := v.windows.Get(string(window)); ok {
-		return w.read()
+// Close tells that the view is not read any more.
+func (v *SideView) Close() {
+	s := v.side
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.views, v); i >= 0 {
+		s.views = slices.Delete(s.views, i, i+1)
+		s.reclaim()
 	}
-	return nil
-}
-
-// Iterable returns a page of the window's elements.
-func (v *SideView) Iterable(window, token []byte) (data, next []byte, err error) {
-	if v.multimap {
-		return nil, nil, errPattern("an iterable", "a multimap")
-	}
-	layers := v.read(window)
-	if len(layers) == 1 {
-		return pageOf(len(layers[0].chunks), token, func(i int) []byte { return layers[0].chunks[i] })
-	}
-	var chunks [][]byte
-	for _, l := range layers {
-		chunks = append(chunks, l.chunks...)
-	}
-	return pageOf(len(chunks), token, func(i int) []byte { return chunks[i] })
-}
-
-// Multimap returns a page of the values under a key.
-func (v *SideView) Multimap(window, key, token []byte) (data, next []byte, err error) {
-	if !v.multimap {
-		return nil, nil, errPattern("a multimap", "an iterable")
-	}
-	values := valuesOf(v.read(window), string(key))
-	return pageOf(len(values), token, func(i int) []byte { return values[i] })
-}
-
-func valuesOf(layers []*layer, key string) [][]byte {
-	var all [][]byte
-	for _, l := range layers {
-		if e := l.keys[key]; e != nil {
-			if all == nil {
-				all = slices.Clip(e.values)
-				continue
-			}
-			all = append(all, e.values...)
-		}
-	}
-	return all
-}
-
-// MultimapKeys returns a page of the keys.
-func (v *SideView) MultimapKeys(window, token []byte) (data, next []byte, err error) {
-	return v.eachKey(window, token, func(_ []*layer, e *sideEntry) []byte { return []byte(e.key) })
-}
-
-// MultimapKeysValues returns a page of KVs of a key and its values as an
-// iterable.
-func (v *SideView) MultimapKeysValues(window, token []byte) (data, next []byte, err error) {
-	return v.eachKey(window, token, func(layers []*layer, e *sideEntry) []byte {
-		values := valuesOf(layers, e.key)
-		b := coder.AppendIterableCount([]byte(e.key), len(values))
-		for _, val := range values {
-			b = append(b, val...)
-		}
-		return b
-	})
-}
-
-// eachKey joins what f returns for each key, in the order in which they came.
-func (v *SideView) eachKey(window, token []byte, f func(layers []*layer, e *sideEntry) []byte) (data, next []byte, err error) {
-	if !v.multimap {
-		return nil, nil, errPattern("a multimap", "an iterable")
-	}
-	layers := v.read(window)
-	n := 0
-	for _, l := range layers {
-		n += len(l.order)
-	}
-	return pageOf(n, token, func(i int) []byte {
-		at := 0
-		for i >= len(layers[at].order) {
-			i -= len(layers[at].order)
-			at++
-		}
-		e := layers[at].order[i]
-		for _, earlier := range layers[:at] {
-			if earlier.keys[e.key] != nil {
-				return nil
-			}
-		}
-		return f(layers, e)
-	})
-}
-
-// pageOf joins items from the token's on to about MaxPage bytes; the token is
-// the decimal index of the item to go on with. An item may be returned as it
-// is: it must not change.
-func pageOf(n int, token []byte, item func(int) []byte) (data, next []byte, err error) {
-	i := 0
-	if len(token) > 0 {
-		if i, err = strconv.Atoi(string(token)); err != nil || i <= 0 || i >= n {
-			return nil, nil, errToken()
-		}
-	}
-	for ; i < n; i++ {
-		it := item(i)
-		if len(data) > 0 && len(data)+len(it) > MaxPage {
-			return data, strconv.AppendInt(nil, int64(i), 10), nil
-		}
-		data = join(data, it)
-	}
-	return data, nil, nil
-}
-
-// join appends b to a; the first of them is not copied.
-func join(a, b []byte) []byte {
-	if len(a) == 0 {
-		return slices.Clip(b)
-	}
-	return append(a, b...)
 }
 
 func errPattern(want, have string) error {

@@ -8,21 +8,25 @@ import (
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/runner/store"
 )
 
 var kv = coder.KVOf(coder.StringUTF8, coder.StringUTF8)
 
 func str(s string) string { return string(coder.AppendLengthPrefixed(nil, []byte(s))) }
 
-func delta(t *testing.T, c *coder.Coder, values ...string) *SideDelta {
+func newSide(multimap bool) *SideInput { return NewSideInput(multimap, store.NewShelf(nil, nil, nil)) }
+
+func delta(t *testing.T, s *SideInput, c *coder.Coder, values ...string) *SideDelta {
 	t.Helper()
-	d := &SideDelta{}
+	d := s.NewDelta()
 	for _, v := range values {
 		window, value, _ := strings.Cut(v, " ")
 		if err := d.Add([]byte(window), []byte(value), c); err != nil {
 			t.Fatal(err)
 		}
 	}
+	d.Seal()
 	return d
 }
 
@@ -35,14 +39,14 @@ func iterable(t *testing.T, v *SideView, window string) string {
 
 func TestAViewStaysAsItWasTaken(t *testing.T) {
 	t.Parallel()
-	s := NewSideInput(false)
+	s := newSide(false)
 	empty := s.View()
-	s.Apply(delta(t, nil, "w a", "w b", "v x"))
+	s.Apply(delta(t, s, nil, "w a", "w b", "v x"))
 	first := s.View()
-	s.Apply(delta(t, nil, "w c", "u y"))
+	s.Apply(delta(t, s, nil, "w c", "u y"))
 	second := s.View()
 	for i := range 50 {
-		s.Apply(delta(t, nil, fmt.Sprintf("w %d ", i)))
+		s.Apply(delta(t, s, nil, fmt.Sprintf("w %d ", i)))
 	}
 	for _, c := range []struct {
 		view *SideView
@@ -59,8 +63,8 @@ func TestAViewStaysAsItWasTaken(t *testing.T) {
 
 func TestWindowsAreForgottenInTheirOrder(t *testing.T) {
 	t.Parallel()
-	s := NewSideInput(false)
-	s.Apply(delta(t, nil, "a 1", "b 2", "c 3"))
+	s := newSide(false)
+	s.Apply(delta(t, s, nil, "a 1", "b 2", "c 3"))
 	before := s.View()
 	s.Forget("c")
 	if got := iterable(t, s.View(), "b") + iterable(t, s.View(), "c"); got != "3" || s.Windows() != 1 {
@@ -74,14 +78,14 @@ func TestWindowsAreForgottenInTheirOrder(t *testing.T) {
 // TestEachPaneHasAVersionOfItsOwn: the part of I11 that is about side inputs.
 func TestEachPaneHasAVersionOfItsOwn(t *testing.T) {
 	t.Parallel()
-	s := NewSideInput(false)
+	s := newSide(false)
 	versions := []uint64{s.View().Version()}
-	s.Apply(&SideDelta{})
+	s.Apply(s.NewDelta())
 	if v := s.View().Version(); v != versions[0] {
 		t.Errorf("an empty delta made version %d of %d", v, versions[0])
 	}
 	for range 3 {
-		s.Apply(delta(t, nil, "w a"))
+		s.Apply(delta(t, s, nil, "w a"))
 		versions = append(versions, s.View().Version())
 	}
 	if len(slices.Compact(slices.Clone(versions))) != 4 {
@@ -91,13 +95,13 @@ func TestEachPaneHasAVersionOfItsOwn(t *testing.T) {
 
 func TestASideInputIsReadInPagesOfWholeElements(t *testing.T) {
 	t.Parallel()
-	s := NewSideInput(false)
+	s := newSide(false)
 	var want strings.Builder
 	for i := range 20 {
 		value := str(strings.Repeat(fmt.Sprint(i%10), 90_000))
 		want.WriteString(value)
 		want.WriteString(value)
-		s.Apply(delta(t, nil, "w "+value, "w "+value))
+		s.Apply(delta(t, s, nil, "w "+value, "w "+value))
 	}
 	v := s.View()
 	read := func(token []byte) ([]byte, []byte, error) { return v.Iterable([]byte("w"), token) }
@@ -120,11 +124,11 @@ func TestASideInputIsReadInPagesOfWholeElements(t *testing.T) {
 
 func TestAMultimapSideInput(t *testing.T) {
 	t.Parallel()
-	s := NewSideInput(true)
-	s.Apply(delta(t, kv, "w "+pair("a", "1"), "w "+pair("b", "2"), "w "+pair("a", "3")))
+	s := newSide(true)
+	s.Apply(delta(t, s, kv, "w "+pair("a", "1"), "w "+pair("b", "2"), "w "+pair("a", "3")))
 	early := s.View()
 	for range 3 {
-		s.Apply(delta(t, kv, "w "+pair("c", "4"), "w "+pair("a", "5")))
+		s.Apply(delta(t, s, kv, "w "+pair("c", "4"), "w "+pair("a", "5")))
 	}
 	check := func(v *SideView, a, c, keys string) {
 		t.Helper()
@@ -143,7 +147,7 @@ func TestAMultimapSideInput(t *testing.T) {
 	check(early, str("1")+str("3"), "", str("a")+str("b"))
 	check(s.View(), str("1")+str("3")+str("5")+str("5")+str("5"), str("4")+str("4")+str("4"), str("a")+str("b")+str("c"))
 	for range 20 {
-		s.Apply(delta(t, kv, "w "+pair("d", "6")))
+		s.Apply(delta(t, s, kv, "w "+pair("d", "6")))
 	}
 	check(s.View(), str("1")+str("3")+str("5")+str("5")+str("5"), str("4")+str("4")+str("4"), str("a")+str("b")+str("c")+str("d"))
 
@@ -159,10 +163,10 @@ func TestAMultimapSideInput(t *testing.T) {
 
 func TestKeysOfManyLayersAreReadOnceInPages(t *testing.T) {
 	t.Parallel()
-	s := NewSideInput(true)
+	s := newSide(true)
 	var want []string
 	for i := range 7 {
-		d := &SideDelta{}
+		d := s.NewDelta()
 		for k := range 20 {
 			key := str(fmt.Sprintf("%02d", k+i*10) + strings.Repeat("k", 20_000))
 			if i == 0 || k >= 10 {
@@ -172,6 +176,7 @@ func TestKeysOfManyLayersAreReadOnceInPages(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		d.Seal()
 		s.Apply(d)
 	}
 	v := s.View()
@@ -184,7 +189,7 @@ func TestKeysOfManyLayersAreReadOnceInPages(t *testing.T) {
 // TestASideInputIsReadAsItIsDeclared (I7).
 func TestASideInputIsReadAsItIsDeclared(t *testing.T) {
 	t.Parallel()
-	i, m := NewSideInput(false).View(), NewSideInput(true).View()
+	i, m := newSide(false).View(), newSide(true).View()
 	_, _, err1 := m.Iterable(nil, nil)
 	_, _, err2 := i.Multimap(nil, nil, nil)
 	_, _, err3 := i.MultimapKeys(nil, nil)
@@ -194,21 +199,23 @@ func TestASideInputIsReadAsItIsDeclared(t *testing.T) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
-	if err := (&SideDelta{}).Add(nil, []byte{9}, kv); beam.CodeOf(err) != beam.BadData {
+	if err := newSide(true).NewDelta().Add(nil, []byte{9}, kv); beam.CodeOf(err) != beam.BadData {
 		t.Errorf("a value that is no pair: %v", err)
 	}
 }
 
 // BenchmarkApply: a commit must not take longer for a large delta.
 func BenchmarkApply(b *testing.B) {
-	d := &SideDelta{}
-	for i := range 100_000 {
-		_ = d.Add([]byte("w"), []byte(pair(fmt.Sprint(i), "v")), kv) // never fails
-	}
 	b.ReportAllocs()
 	for b.Loop() {
-		s := NewSideInput(true)
-		s.Apply(d)
+		b.StopTimer()
+		s := newSide(true)
+		d := s.NewDelta()
+		for i := range 100_000 {
+			_ = d.Add([]byte("w"), []byte(pair(fmt.Sprint(i), "v")), kv) // never fails
+		}
+		d.Seal()
+		b.StartTimer()
 		s.Apply(d)
 	}
 }

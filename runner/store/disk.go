@@ -277,6 +277,15 @@ func (d *Disk) AddBlock(data []byte) uint64 {
 	return id
 }
 
+// Stow is AddBlock for what need not be in memory.
+func (d *Disk) Stow(data []byte) uint64 {
+	id := d.next.Add(1)
+	if d.failed() == nil {
+		d.writeBlock(id, data)
+	}
+	return id
+}
+
 func (d *Disk) writeBlock(id uint64, data []byte) {
 	var err error
 	defer d.survive(&err)
