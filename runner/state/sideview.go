@@ -113,13 +113,11 @@ func (v *SideView) Multimap(window, key, token []byte) (data, next []byte, err e
 	}
 	for i := from.layer; i < len(layers); i++ {
 		c := cursor{shelf: v.side.shelf, layer: layers[i]}
-		ok := false
-		if i == from.layer && len(token) > 0 {
-			if ok = c.open(from.page, from.at); !ok && c.err == nil || ok && !bytes.Equal(c.key, key) {
-				return nil, nil, errToken()
-			}
-		} else {
+		var ok bool
+		if i > from.layer || len(token) == 0 {
 			ok = c.seek(key)
+		} else if ok = c.open(from.page, from.at); c.err == nil && !(ok && bytes.Equal(c.key, key)) {
+			return nil, nil, errToken()
 		}
 		for ; ok && bytes.Equal(c.key, key); ok = c.next() {
 			if len(data) > 0 && len(data)+len(c.values) > MaxPage {
