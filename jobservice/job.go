@@ -74,6 +74,10 @@ type job struct {
 	cancel     context.CancelFunc // set by start
 	drain      chan struct{}      // closed by requestDrain
 	drainAsked bool
+	halt       chan struct{} // closed by requestHalt; one for each run
+
+	from    *job       // the job that this one begins with, until it has
+	takenBy beam.JobID // the job that begins with this one
 
 	dir     *jobDir // nil in a job that nobody knows of after this server
 	epoch   int64   // of the run; see Submission
@@ -94,6 +98,7 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 		created:  time.Now(),
 		log:      log.With("job", string(id)),
 		drain:    make(chan struct{}),
+		halt:     make(chan struct{}),
 		epoch:    1,
 		size:     proto.Size(req),
 	}
@@ -103,14 +108,23 @@ func newJob(id beam.JobID, token, name string, req *jobpb.PrepareJobRequest, log
 
 // submission is what the Runner gets to see.
 func (j *job) submission(retrieval string) *Submission {
+	s, from := j.ownSubmission(retrieval)
+	if from != nil {
+		s.From, _ = from.ownSubmission(retrieval)
+	}
+	return s
+}
+
+// ownSubmission leaves the job out that this one begins with, and returns it.
+func (j *job) ownSubmission(retrieval string) (*Submission, *job) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
-		RetrievalEndpoint: retrieval, Epoch: j.epoch, Resumed: j.resumed}
+		RetrievalEndpoint: retrieval, Epoch: j.epoch, Resumed: j.resumed, Halt: j.halt}
 	if j.durable() {
 		s.Dir = j.dir.statePath()
 	}
-	return s
+	return s, j.from
 }
 
 // enter moves the job to a state. The caller holds the lock, or the only
@@ -140,6 +154,8 @@ func (j *job) start(cancel context.CancelFunc) (first bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
+	case j.takenBy != "":
+		return false, status.Errorf(codes.FailedPrecondition, "job %s goes on from the state of job %s", j.takenBy, j.id)
 	case j.staging:
 		return false, status.Errorf(codes.FailedPrecondition, "job %s: its artifacts are still being staged", j.id)
 	case j.idle != notIdle:
@@ -245,6 +261,9 @@ func (j *job) requestCancel(reason string) jobpb.JobState_Enum {
 	defer j.mu.Unlock()
 	switch j.state {
 	case stopped:
+		if j.takenBy != "" {
+			break // it is another job's now
+		}
 		j.idle = notIdle
 		j.close(cancelled, reason)
 	case starting, running, draining:

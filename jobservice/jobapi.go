@@ -36,6 +36,13 @@ func (a *jobAPI) Prepare(ctx context.Context, req *jobpb.PrepareJobRequest) (*jo
 		return nil, s.refuse(name, err)
 	}
 	j := newJob(newID(name, time.Now()), randomHex(16), name, req, s.log)
+	if word := options.Str(restoreOption, ""); word != "" {
+		old, err := s.findKept(word)
+		if err != nil {
+			return nil, s.refuse(name, err)
+		}
+		j.beginsWith(old)
+	}
 	if err := s.check(j); err != nil {
 		return nil, s.refuse(name, err)
 	}

@@ -185,6 +185,10 @@ type option struct {
 var ownOptions = []option{
 	{"durability", "Where the job's state lives: memory or disk. Default: disk for unbounded jobs whose workers Fresnel can start again, else memory.",
 		jobpb.PipelineOptionType_STRING, oneOf("memory", "disk")},
+	{restoreOption, "The job that was stopped, and whose state this pipeline is to go on from: its id, the beginning of one, or its name.",
+		jobpb.PipelineOptionType_STRING, anything},
+	{"allow_lost_state", "With " + restoreOption + ": names of steps, with commas between, whose state may be lost where it does not fit the pipeline.",
+		jobpb.PipelineOptionType_STRING, anything},
 	{"bundle_retries", "How often a bundle is tried again after an exception of user code, each time after twice the wait. Default: 0 in bounded jobs, 4 in unbounded ones.",
 		jobpb.PipelineOptionType_INTEGER, notNegative},
 }
@@ -220,6 +224,8 @@ func oneOf(choices ...string) func(Options, string) error {
 		return badOption(name, "is not one of "+strings.Join(choices, ", "), o.values[name])
 	}
 }
+
+func anything(Options, string) error { return nil }
 
 func notNegative(o Options, name string) error {
 	n, err := o.Int(name, 0)

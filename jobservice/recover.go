@@ -28,7 +28,9 @@ func (s *Service) place(j *job) (*Submission, error) {
 	default:
 		err = j.saveRun()
 	}
-	return j.submission(s.getEndpoint()), err
+	sub := j.submission(s.getEndpoint())
+	sub.Took = func() { s.took(j) }
+	return sub, err
 }
 
 // asksDurable asks the runner whether the job is to survive the server.
@@ -53,7 +55,7 @@ func (s *Service) enrol(j *job, durable bool) error {
 	defer j.mu.Unlock()
 	dir := &jobDir{path: s.data.job(j.id), seal: s.data.seal, record: record{
 		recordHead: recordHead{ID: j.id, Name: j.name, Prepared: j.created, Started: j.started,
-			Durable: durable, Epoch: j.epoch, Phase: phaseRuns},
+			Durable: durable, Epoch: j.epoch, Phase: phaseRuns, From: j.fromID()},
 		request: &jobpb.PrepareJobRequest{Pipeline: j.pipeline, PipelineOptions: j.options},
 	}}
 	err := dir.create(&j.history)
@@ -113,6 +115,7 @@ func (s *Service) Recover(ctx context.Context) error {
 		s.store.removeUploads()
 		s.sweep()
 	}
+	s.reunite()
 	s.tidy()
 	return s.goOn()
 }
@@ -170,6 +173,7 @@ func restoredJob(dir *jobDir, t *told, s *Service) *job {
 		since:    t.since,
 		staged:   true,
 		drain:    make(chan struct{}),
+		halt:     make(chan struct{}),
 		dir:      dir,
 		epoch:    r.Epoch,
 		size:     proto.Size(r.request),

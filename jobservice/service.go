@@ -194,6 +194,17 @@ func (s *Service) Stop(id beam.JobID) (jobpb.JobState_Enum, error) {
 	return j.requestStop()
 }
 
+// Halt has a durable job come to a rest, in which nothing is under way that can
+// be finished, and then stops it as Stop does: so it can go on with a pipeline that
+// has changed.
+func (s *Service) Halt(id beam.JobID) (jobpb.JobState_Enum, error) {
+	j, err := s.find(string(id))
+	if err != nil {
+		return jobpb.JobState_UNSPECIFIED, err
+	}
+	return j.requestHalt()
+}
+
 // Drain asks a job to stop its sources and finish, and returns its state, as
 // the RPC does.
 func (s *Service) Drain(id beam.JobID) (jobpb.JobState_Enum, error) {
@@ -259,6 +270,11 @@ func (s *Service) launch(j *job) error {
 		return errClosed
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	if err := s.reserve(j); err != nil {
+		cancel()
+		s.running.Done()
+		return err
+	}
 	first, err := j.start(cancel)
 	if err != nil || !first {
 		cancel()
@@ -269,6 +285,7 @@ func (s *Service) launch(j *job) error {
 	go func() {
 		defer s.running.Done()
 		defer s.tidy()
+		defer s.release(j)
 		defer cancel()
 		if err != nil {
 			j.end(err)

@@ -120,18 +120,28 @@ func (j *job) runs() bool {
 func (j *job) requestStop() (jobpb.JobState_Enum, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	switch {
-	case j.idle == idleKept || terminal(j.state):
-	case !j.runs():
-		return j.state, status.Errorf(codes.FailedPrecondition, "job %s does not run: there is nothing to stop", j.id)
-	case !j.durable():
-		return j.state, status.Errorf(codes.FailedPrecondition,
-			"job %s lives in memory: nothing would be kept of it (cancel or drain it, or submit it with --durability=disk)", j.id)
-	default:
+	if j.idle == idleKept || terminal(j.state) {
+		return j.state, nil
+	}
+	err := j.stoppable()
+	if err == nil {
 		j.leaving = leavingKept
 		j.cancel()
 	}
-	return j.state, nil
+	return j.state, err
+}
+
+// stoppable tells why the job cannot be stopped and kept. The caller holds the
+// lock.
+func (j *job) stoppable() error {
+	switch {
+	case !j.runs():
+		return status.Errorf(codes.FailedPrecondition, "job %s does not run: there is nothing to stop", j.id)
+	case !j.durable():
+		return status.Errorf(codes.FailedPrecondition,
+			"job %s lives in memory: nothing would be kept of it (cancel or drain it, or submit it with --durability=disk)", j.id)
+	}
+	return nil
 }
 
 // leave ends a run that was cut off, and tells whether it was. What the runner
@@ -180,7 +190,7 @@ func (j *job) rest(i idle) {
 // goOn moves an idle job to the state of one that runs. The caller holds the
 // lock.
 func (j *job) goOn() {
-	j.idle, j.leaving, j.resumed = notIdle, notLeaving, true
+	j.idle, j.leaving, j.resumed, j.halt = notIdle, notLeaving, true, make(chan struct{})
 	j.epoch++
 	state := starting
 	if j.drainAsked {

@@ -527,3 +527,90 @@ func TestAJobThatAskedForTheDiskIsToldThatThereIsNone(t *testing.T) {
 		}
 	})
 }
+
+// halting is a runner that comes to a rest when it is asked to, and takes over
+// what it is to begin with.
+type halting struct{ *recorder }
+
+func (h halting) Run(ctx context.Context, s *Submission, drain <-chan struct{}, rep Reporter) error {
+	if s.From != nil {
+		if _, err := os.Stat(filepath.Join(s.From.Dir, "wal")); err != nil {
+			return err
+		}
+		s.Took()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.Halt:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return h.recorder.Run(ctx, s, drain, rep)
+}
+
+func (f *fixture) halt(id string) (jobpb.JobState_Enum, error) {
+	resp := &jobpb.CancelJobResponse{}
+	err := f.conn.Invoke(f.ctx(), HaltMethod, &jobpb.CancelJobRequest{JobId: id}, resp)
+	return resp.GetState(), err
+}
+
+// TestAJobBeginsWithTheStateOfAnother: it moves, once the new job has it; the old
+// one's directory goes, and nobody can run that any more.
+func TestAJobBeginsWithTheStateOfAnother(t *testing.T) {
+	inBubble(t, func(t *testing.T, dir string) {
+		r := halting{newRecorder(true)}
+		f := serveData(t, r, dir)
+		old := f.submit(nil)
+		_, err := f.jobs.Prepare(f.ctx(), &jobpb.PrepareJobRequest{Pipeline: aPipeline(), PipelineOptions: options(map[string]any{"restore_from": old})})
+		wantCode(t, "of a job that runs", err, codes.FailedPrecondition, "stop it first", "--savepoint")
+		must(f.halt(old))
+		synctest.Wait()
+		wantEqual(t, "states", f.states(old), states{stopped, starting, running, stopped})
+		id := f.submit(map[string]any{"restore_from": old})
+		wantEqual(t, "states of the old job", f.states(old), states{stopped, starting, running, stopped, jobpb.JobState_UPDATED})
+		if s, _ := r.last(); string(s.ID) != id || s.From == nil || string(s.From.ID) != old || s.Epoch != 2 {
+			t.Errorf("the new job is run as %+v", s)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "jobs", old, "state")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the old job's state is left: %v", err)
+		}
+		_, err = f.jobs.Run(f.ctx(), &jobpb.RunJobRequest{PreparationId: old})
+		wantCode(t, "another run of the old job", err, codes.FailedPrecondition, "goes on from the state of")
+		wantEqual(t, "states of the old job", f.states(old), states{stopped, starting, running, stopped, jobpb.JobState_UPDATED})
+		close(r.finish)
+	})
+}
+
+// TestAStateIsTakenOnce: a job that another begins with is not run meanwhile, also
+// after a crash, and is there again if that comes to nothing.
+func TestAStateIsTakenOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, dir string) {
+		first := newRecorder(true) // takes nothing over
+		f := serveData(t, first, dir)
+		old := f.submit(nil)
+		must(f.stop(old))
+		synctest.Wait()
+		id := f.submit(map[string]any{"restore_from": "job"})
+		_, err := f.jobs.Run(f.ctx(), &jobpb.RunJobRequest{PreparationId: old})
+		wantCode(t, "run", err, codes.FailedPrecondition, "goes on from the state of")
+		second := newRecorder(true)
+		g := serveData(t, second, crash(t, dir))
+		synctest.Wait()
+		if s, _ := second.last(); s == nil || string(s.ID) != id || s.From == nil || string(s.From.ID) != old {
+			t.Errorf("the next server runs %+v", s)
+		}
+		_, err = g.jobs.Run(g.ctx(), &jobpb.RunJobRequest{PreparationId: old})
+		wantCode(t, "run", err, codes.FailedPrecondition, "goes on from the state of")
+		_, err = g.service.Cancel(beam.JobID(id))
+		wantEqual(t, "cancel", err, nil)
+		synctest.Wait()
+		_, err = g.jobs.Run(g.ctx(), &jobpb.RunJobRequest{PreparationId: old})
+		wantEqual(t, "run", err, nil)
+		close(first.finish)
+		close(second.finish)
+		synctest.Wait()
+	})
+}

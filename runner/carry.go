@@ -66,6 +66,8 @@ type carry struct {
 	old *job
 	// ids are the blocks under their new numbers.
 	ids map[engine.BlockID]engine.BlockID
+	// done lets others open kept jobs.
+	done func()
 }
 
 // openCarry opens what is kept of a job, and finds out what of it goes on in a
@@ -76,21 +78,28 @@ func (r *Runner) openCarry(ctx context.Context, s *jobservice.Submission, plan *
 	if err != nil {
 		return nil, err
 	}
-	looking := *r
-	looking.readOnly = true
-	old, err := looking.newJob(ctx, s.From, oldPlan, silent{})
+	r.carrying.Lock()
+	old, err := r.looking().newJob(ctx, s.From, oldPlan, silent{})
 	if err != nil {
+		r.carrying.Unlock()
 		return nil, err
 	}
+	c := &carry{old: old, ids: map[engine.BlockID]engine.BlockID{}, done: r.carrying.Unlock}
 	p, err := match(old, plan, s.Pipeline.GetComponents().GetTransforms())
 	if err == nil {
 		err = p.refuse(s.From.ID, jobservice.ParseOptions(s.Options).List(allowOption))
 	}
 	if err != nil {
-		old.close()
+		c.close()
 		return nil, err
 	}
-	return &carry{passage: p, old: old, ids: map[engine.BlockID]engine.BlockID{}}, nil
+	c.passage = p
+	return c, nil
+}
+
+func (c *carry) close() {
+	c.old.close()
+	c.done()
 }
 
 // allowOption names the steps whose state may be lost.

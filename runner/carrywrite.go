@@ -199,7 +199,7 @@ func (l *journal) takeOverEngine(spec engine.Spec) error {
 		return internal("the store", w.err)
 	}
 	c.tell(j)
-	c.old.close()
+	c.close()
 	j.carry = nil
 	j.tellTook()
 	return nil

@@ -59,9 +59,7 @@ func (r *Runner) Inspect(s *jobservice.Submission) (in *Inspection, err error) {
 	if err != nil {
 		return nil, err
 	}
-	looking := *r
-	looking.readOnly = true
-	j, err := looking.newJob(context.Background(), s, plan, silent{})
+	j, err := r.looking().newJob(context.Background(), s, plan, silent{})
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +68,13 @@ func (r *Runner) Inspect(s *jobservice.Submission) (in *Inspection, err error) {
 		return nil, &beam.Error{Code: beam.InvalidPipeline, What: "the job lives in memory: nothing of it is kept on disk"}
 	}
 	return j.inspect()
+}
+
+// looking is a runner that changes nothing.
+func (r *Runner) looking() *Runner {
+	l := *r
+	l.readOnly = true
+	return &l
 }
 
 func (j *job) inspect() (*Inspection, error) {

@@ -516,7 +516,7 @@ func (j *job) close() {
 		}
 	}
 	if j.carry != nil {
-		j.carry.old.close()
+		j.carry.close()
 	}
 	j.die()
 	for _, p := range j.pools {

@@ -17,6 +17,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"fresnel/connectors"
@@ -65,6 +66,8 @@ type Runner struct {
 	budget *store.Budget
 	// readOnly: jobs are only looked at.
 	readOnly bool
+	// carrying is held by who has the state of a stopped job open.
+	carrying *sync.Mutex
 	// maxBundle bounds the elements of a bundle, where a block does not have more.
 	maxBundle  int
 	connectors map[string]connectors.Connector
@@ -82,7 +85,7 @@ func New(cfg Config) *Runner {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Runner{cfg: cfg, maxBundle: maxBundle, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}}
+	r := &Runner{cfg: cfg, maxBundle: maxBundle, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}, carrying: &sync.Mutex{}}
 	for _, c := range cfg.Connectors {
 		for _, urn := range c.URNs() {
 			r.connectors[urn] = c
@@ -111,7 +114,7 @@ func (r *Runner) Check(s *jobservice.Submission) (err error) {
 	}
 	c, err := r.openCarry(context.Background(), s, plan)
 	if err == nil {
-		c.old.close()
+		c.close()
 	}
 	return err
 }

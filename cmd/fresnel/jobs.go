@@ -22,9 +22,10 @@ const defaultServer = "localhost:8073"
 
 // jobTool looks after the jobs of a server, over Beam's Job API.
 type jobTool struct {
-	server  string
-	json    bool
-	timeout time.Duration
+	server    string
+	json      bool
+	timeout   time.Duration
+	savepoint bool
 
 	out    io.Writer
 	client *jobclient.Client
@@ -33,7 +34,8 @@ type jobTool struct {
 const jobsUsage = `usage: fresnel jobs [flags] [list]
        fresnel jobs [flags] show|logs|metrics|wait|drain|cancel|stop|resume JOB
 
-stop keeps the state of a durable job, and resume goes on from there, also in a later server. JOB is a job's id, the beginning of it that is no other's, or "last". Exit status: 0 if all is well (wait: if the job is DONE or
+stop keeps the state of a durable job, and resume goes on from there, also in a later server. With --savepoint it first finishes what
+is under way, and fresnel run --from (or the pipeline option --restore_from) goes on with a pipeline that has changed. JOB is a job's id, the beginning of it that is no other's, or "last". Exit status: 0 if all is well (wait: if the job is DONE or
 DRAINED), 1 if it is not, 2 for a command line that cannot be understood, 4 if no server answers, 5 if it has no such job.
 `
 
@@ -43,6 +45,7 @@ func manageJobs(ctx context.Context, args []string) error {
 	fs.StringVar(&t.server, "server", defaultServer, "job endpoint of the server")
 	fs.BoolVar(&t.json, "json", false, "print JSON, a value a line")
 	fs.DurationVar(&t.timeout, "timeout", 0, "how long wait, drain and cancel wait for the job's end (default: without end)")
+	fs.BoolVar(&t.savepoint, "savepoint", false, "stop: first finish what is under way, so that a changed pipeline can go on (fresnel run --from)")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), jobsUsage)
 		fs.PrintDefaults()
@@ -251,7 +254,11 @@ func (t *jobTool) cancel(ctx context.Context, j jobclient.Job) error {
 const stopPoll = 100 * time.Millisecond
 
 func (t *jobTool) stop(ctx context.Context, j jobclient.Job) error {
-	state, err := t.client.Stop(ctx, j.ID)
+	request := t.client.Stop
+	if t.savepoint {
+		request = t.client.Halt
+	}
+	state, err := request(ctx, j.ID)
 	for err == nil && state != jobclient.Stopped && !state.Ended() {
 		select {
 		case <-time.After(stopPoll):
@@ -260,10 +267,13 @@ func (t *jobTool) stop(ctx context.Context, j jobclient.Job) error {
 		}
 		state, _, err = t.client.State(ctx, j.ID)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = t.tellState(j, state)
 	}
-	return t.tellState(j, state)
+	if err == nil && t.savepoint && state == jobclient.Stopped && !t.json {
+		_, err = fmt.Fprintf(t.out, "go on with a changed pipeline:  fresnel run --server=%s --from=%s pipeline.py\n", t.server, j.ID)
+	}
+	return err
 }
 
 func (t *jobTool) resume(ctx context.Context, j jobclient.Job) error {

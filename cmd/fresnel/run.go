@@ -27,6 +27,7 @@ type runConfig struct {
 	progress    string
 	json        bool
 	detach      bool
+	from        string
 }
 
 const runUsage = `usage: fresnel run [flags] pipeline.py|pipeline.yaml|-m MODULE [its own options]
@@ -43,6 +44,7 @@ func (c *runConfig) parse(args []string) (program, error) {
 	fs.StringVar(&c.progress, "progress", "auto", "how progress is shown: auto (live on a terminal, else lines), plain (lines), none")
 	fs.BoolVar(&c.json, "json", false, "tell progress in JSON, a value a line, on stdout; what the program prints goes to stderr")
 	fs.BoolVar(&c.detach, "detach", false, "leave once the job runs; it needs --server, and an environment other than loopback")
+	fs.StringVar(&c.from, "from", "", "go on from the state of this job, which was stopped with fresnel jobs stop --savepoint; it needs --server or --data-dir")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), runUsage)
 		fs.PrintDefaults()
@@ -61,7 +63,9 @@ func (c *runConfig) check(p program, err error) (program, error) {
 		err = usageError{fmt.Errorf("run: --progress=%s is none of auto, plain, none", c.progress)}
 	case c.detach && c.server == "":
 		err = usageError{errors.New("run: --detach needs a server that goes on: start one with `fresnel`, and name it with --server=" + defaultServer)}
-	case c.detach && strings.EqualFold(c.environment, "loopback"):
+	case c.from != "" && c.server == "" && c.dataDir == "":
+		err = usageError{errors.New("run: --from needs the server that has kept the job (--server=" + defaultServer + "), or its data directory (--data-dir), if no server has it")}
+	case (c.detach || c.from != "") && strings.EqualFold(c.environment, "loopback"):
 		c.environment = "process" // a loopback harness ends with the program
 	}
 	return p, err
@@ -82,7 +86,7 @@ func runPipeline(_ context.Context, args []string) error {
 		return err
 	}
 	defer env.Release()
-	cl := &client{python: env.Path, endpoint: c.server, environment: c.environment, name: p.name(), args: p.args, stdout: w.stdout, stderr: w.stderr}
+	cl := &client{python: env.Path, endpoint: c.server, environment: c.environment, name: p.name(), from: c.from, args: p.args, stdout: w.stdout, stderr: w.stderr}
 	if cl.endpoint == "" {
 		s, err := startServerFor(c.serveConfig, cl)
 		if err != nil {
@@ -114,6 +118,7 @@ type client struct {
 	endpoint    string // of the server
 	environment string // where user code runs
 	name        string // of its jobs
+	from        string // the job to go on from
 	args        []string
 	stdout      io.Writer
 	stderr      io.Writer
@@ -157,6 +162,9 @@ func (p *client) options() []string {
 	}
 	if p.name != "" {
 		wanted = append(wanted, [2]string{"--job_name", p.name})
+	}
+	if p.from != "" {
+		wanted = append(wanted, [2]string{"--restore_from", p.from})
 	}
 	if strings.EqualFold(p.environment, "process") {
 		wanted = append(wanted, [2]string{"--environment_config", p.process()})

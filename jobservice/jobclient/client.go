@@ -139,6 +139,14 @@ func (c *Client) Stop(ctx context.Context, id string) (State, error) {
 	return State(resp.GetState().String()), c.explain(err)
 }
 
+// Halt has a durable job come to a rest and then stop, with its state kept, and
+// returns the state that the job has now. Only Fresnel's servers know it.
+func (c *Client) Halt(ctx context.Context, id string) (State, error) {
+	resp := &jobpb.CancelJobResponse{}
+	err := c.conn.Invoke(ctx, jobservice.HaltMethod, &jobpb.CancelJobRequest{JobId: id}, resp)
+	return State(resp.GetState().String()), c.explain(err)
+}
+
 // Resume goes on with a job that was stopped.
 func (c *Client) Resume(ctx context.Context, id string) error {
 	_, err := c.api.Run(ctx, &jobpb.RunJobRequest{PreparationId: id})
