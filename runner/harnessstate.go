@@ -212,7 +212,11 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 		if err := hb.keep(sh, w, t.Key); err != nil {
 			return err
 		}
-		sh.SetTimer(state.Timer{TimerID: id, Fire: t.Fire, Hold: t.Hold, Pane: t.Pane})
+		fire := t.Fire
+		if f.processingTime {
+			fire = hb.x.job.clock.meant(fire)
+		}
+		sh.SetTimer(state.Timer{TimerID: id, Fire: fire, Hold: t.Hold, Pane: t.Pane})
 		return nil
 	})
 }

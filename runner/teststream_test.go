@@ -114,3 +114,30 @@ func TestATestStreamWithoutItsService(t *testing.T) {
 	r.start(newPipe().add("stream", "beam:transform:teststream:v1", script.bytes(), "main=u_a:").
 		pardo("work", nil, "in=u_a", "out=u_b:")).wantError(beam.InvalidPipeline, "Stream", "localhost:1", "start the service")
 }
+
+// TestTimersOfATestStreamGoByItsClock: whether they are set by the machine's
+// time or by a clock of the test's own, which begins at zero.
+func TestTimersOfATestStreamGoByItsClock(t *testing.T) {
+	for name, zero := range map[string]beam.EventTime{"the machine's time": beam.EventTime(time.Now().UnixMilli()), "time from zero": 0} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			s := newStream().element(1, "a", "1").advance(30*time.Hour).element(2, "a", "2").advance(30*time.Hour).
+				element(3, "a", "3").watermark(beam.MaxEventTime)
+			r.rest = decoded
+			r.do["work"] = func(c *call) error {
+				return c.events(coder.GlobalWindow, func(e *item) error {
+					if err := c.out(at(e.Timestamp, e.key, e.value)); err != nil || e.value != "1" {
+						return err
+					}
+					return c.set("clock", coder.Timer{Key: str(e.key), Fire: zero + beam.EventTime((40 * time.Hour).Milliseconds()), Hold: e.Timestamp})
+				}, func(_ string, timer *coder.Timer) error { return c.out(fired(timer, "fired")) })
+			}
+			out := r.sink("out")
+			r.start(newPipe().add("stream", "beam:transform:teststream:v1", s.bytes(), "out=u_a:").
+				pardo("work", stateful("timer"), "in=u_a", "out=u_b:").write("write", "out", "u_b")).mustEnd()
+			if got := out.inOrder(); fmt.Sprint(got) != "[a=1 a=2 a=fired a=3]" {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
