@@ -39,7 +39,7 @@ func (a *jobAPI) Prepare(ctx context.Context, req *jobpb.PrepareJobRequest) (*jo
 	if word := options.Str(restoreOption, ""); word != "" {
 		old, err := s.findKept(word)
 		if err != nil {
-			return nil, s.refuse(name, err)
+			return nil, err
 		}
 		j.beginsWith(old)
 	}
