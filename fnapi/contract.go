@@ -33,6 +33,9 @@ type Environment struct {
 type PoolEvents interface {
 	// WorkerUp tells of a worker whose control stream is open.
 	WorkerUp(w Worker)
+	// WorkerLeaving tells that a worker will be lost once it has no bundles: it
+	// should get no more.
+	WorkerLeaving(w Worker)
 	// WorkerLost tells that a worker is gone: all its bundles have failed or will
 	// fail with code beam.Unavailable. The pool starts another one by itself.
 	WorkerLost(w Worker, err error)

@@ -24,6 +24,7 @@ type nurse struct {
 	warned   bool
 	answers  atomic.Int64 // so far
 	expected int64        // of them
+	leaving  time.Time    // when it was told to get no more bundles, zero if it was not
 }
 
 const (
@@ -35,25 +36,34 @@ const (
 	warnAfter = 5
 )
 
-func newNurse(p *pool, h *hired) *nurse { return &nurse{pool: p, hired: h} }
+func newNurse(p *pool, h *hired) *nurse {
+	n := &nurse{pool: p, hired: h}
+	if n.listens() {
+		n.ask(time.Now())
+	}
+	return n
+}
 
 func (n *nurse) round() {
-	if n.pool.server.cfg.AnswerPatience > 0 {
+	if n.listens() {
 		n.listen(time.Now())
 	}
+	n.weigh(time.Now())
 }
+
+func (n *nurse) listens() bool { return n.pool.server.cfg.AnswerPatience > 0 }
 
 // listen puts a question, or sees how long one has been open.
 func (n *nurse) listen(now time.Time) {
 	patience := n.pool.server.cfg.AnswerPatience
 	silent := now.Sub(n.asked)
 	switch {
-	case n.expected == 0 || n.answers.Load() == n.expected:
+	case n.answers.Load() == n.expected:
 		if n.warned {
 			n.warned = false
 			n.pool.warn(fmt.Sprintf("SDK harness %s answers again.", n.id))
 		}
-		if n.expected == 0 || silent >= patience/askEvery && !n.idle() {
+		if silent >= patience/askEvery && !n.idle() {
 			n.ask(now)
 		}
 	case n.expected == 1: // it never answered such a question

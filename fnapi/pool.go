@@ -19,6 +19,7 @@ type pool struct {
 	env      *Environment
 	hash     string
 	launcher launcher
+	size     int // how many workers it should have
 	events   *eventQueue
 
 	ctx    context.Context
@@ -79,11 +80,10 @@ func (s *Server) open(p *pool) error {
 }
 
 func (p *pool) start() {
-	n := p.env.Parallelism
-	if n <= 0 {
-		n = p.launcher.parallelism()
+	if p.size = p.env.Parallelism; p.size <= 0 {
+		p.size = p.launcher.parallelism()
 	}
-	for place := range n {
+	for place := range p.size {
 		p.places.Go(func() { p.keep(place) })
 	}
 	p.places.Go(func() {

@@ -143,9 +143,10 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	if err != nil {
 		return nil, cannotStart(where, argv[0], err)
 	}
+	w.process.Store(int64(p.Pid()))
 	go func() {
 		<-p.Done()
-		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s ended with %s", w.id, tail.Describe(p.Err()))})
+		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s%s ended with %s", w.id, w.weightText(), tail.Describe(p.Err()))})
 	}()
 	return childHandle{p}, nil
 }

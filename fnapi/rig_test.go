@@ -25,11 +25,12 @@ const patience = time.Minute
 
 // rig is a server, and a pool whose events the test can wait for.
 type rig struct {
-	t      testing.TB
-	server *fnapi.Server
-	ups    chan fnapi.Worker
-	losses chan error
-	failed chan error
+	t       testing.TB
+	server  *fnapi.Server
+	ups     chan fnapi.Worker
+	leaving chan fnapi.Worker
+	losses  chan error
+	failed  chan error
 
 	mu   sync.Mutex
 	logs []fnapi.LogEntry
@@ -43,10 +44,11 @@ func newRig(t testing.TB, cfg fnapi.Config) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	return &rig{t: t, server: server, ups: make(chan fnapi.Worker, 100), losses: make(chan error, 100), failed: make(chan error, 100)}
+	return &rig{t: t, server: server, ups: make(chan fnapi.Worker, 100), leaving: make(chan fnapi.Worker, 100), losses: make(chan error, 100), failed: make(chan error, 100)}
 }
 
 func (r *rig) WorkerUp(w fnapi.Worker)              { r.ups <- w }
+func (r *rig) WorkerLeaving(w fnapi.Worker)         { r.leaving <- w }
 func (r *rig) WorkerLost(_ fnapi.Worker, err error) { r.losses <- err }
 func (r *rig) PoolFailed(err error)                 { r.failed <- err }
 func (r *rig) Log(e fnapi.LogEntry) {

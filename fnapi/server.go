@@ -55,6 +55,9 @@ type Config struct {
 	// before it counts as hung, and is replaced; 5 minutes if zero, without end if
 	// negative.
 	AnswerPatience time.Duration
+	// WorkerMemory is what one worker process may have of memory, in bytes; less than
+	// 0 is no limit. If it is zero a worker may have its share while memory is short.
+	WorkerMemory int64
 	// KeepWarm is how long idle worker processes are kept for the next job; 5
 	// minutes if zero, not at all if negative.
 	KeepWarm time.Duration

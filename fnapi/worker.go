@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -25,9 +26,11 @@ type worker struct {
 	id       string
 	server   *Server
 	env      *Environment
-	endpoint string // at which it reaches the server
-	named    bool   // it can have more than one data stream
-	place    int    // in the pool that it was started for
+	endpoint string       // at which it reaches the server
+	named    bool         // it can have more than one data stream
+	place    int          // in the pool that it was started for
+	process  atomic.Int64 // its id, if it is a child of this process
+	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
 
 	connected chan struct{} // closed when the control stream is open
 	gone      chan struct{} // closed when the worker is lost or stopped

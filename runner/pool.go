@@ -79,6 +79,16 @@ func (p *pool) WorkerUp(w fnapi.Worker) {
 	p.job.send(report{event: engine.Event{WorkerUp: &engine.WorkerUp{Pool: p.index, Worker: n}}})
 }
 
+// WorkerLeaving gives a worker no more bundles.
+func (p *pool) WorkerLeaving(w fnapi.Worker) {
+	p.mu.Lock()
+	n, ok := p.numbers[w.ID()]
+	p.mu.Unlock()
+	if ok {
+		p.job.send(report{event: engine.Event{WorkerLeaving: &engine.WorkerLeaving{Pool: p.index, Worker: n}}})
+	}
+}
+
 // WorkerLost takes a worker away; the engine tries its bundles again.
 func (p *pool) WorkerLost(w fnapi.Worker, err error) {
 	p.mu.Lock()

@@ -53,6 +53,16 @@ class Hang(beam.DoFn):
       time.sleep(1)
 
 
+class Leak(beam.DoFn):
+  KEPT = []
+
+  def process(self, kv):
+    if kv[1] == 'forever':
+      time.sleep(1000)
+    self.KEPT.append(b'x' * (int(kv[1]) << 20))
+    yield kv
+
+
 class Finalized(beam.DoFn):
   def process(self, kv, finalizer=beam.DoFn.BundleFinalizerParam):
     finalizer.register(lambda: print('finalized', kv[1], flush=True))
@@ -114,6 +124,6 @@ def descriptor(fn):
 
 
 if __name__ == '__main__':
-  for fn in (Echo, Twice, Fail, Count, Slow, Hang, Finalized, Probe, Exit):
+  for fn in (Echo, Twice, Fail, Count, Slow, Hang, Leak, Finalized, Probe, Exit):
     with open(os.path.join(sys.argv[1], fn.__name__ + '.pb'), 'wb') as f:
       f.write(descriptor(fn()).SerializeToString())

@@ -105,6 +105,8 @@ func (d *dialogue) event(w words, body []string) Event {
 		return Event{}
 	case "worker":
 		return Event{WorkerUp: &WorkerUp{Pool: d.pool(w.bare[1]), Worker: arg(2)}}
+	case "leaving":
+		return Event{WorkerLeaving: &WorkerLeaving{Pool: d.pool(w.bare[1]), Worker: arg(2)}}
 	case "lost":
 		return Event{WorkerLost: &WorkerLost{Pool: d.pool(w.bare[1]), Worker: arg(2)}}
 	case "done":

@@ -120,6 +120,8 @@ func (e *Engine) apply(ev *Event) {
 	switch {
 	case ev.WorkerUp != nil:
 		e.workerUp(ev.WorkerUp)
+	case ev.WorkerLeaving != nil:
+		e.workerLeaving(ev.WorkerLeaving)
 	case ev.WorkerLost != nil:
 		e.workerLost(ev.WorkerLost)
 	case ev.BundleDone != nil:

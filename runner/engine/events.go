@@ -12,12 +12,13 @@ import (
 type Event struct {
 	Now time.Time
 
-	WorkerUp     *WorkerUp
-	WorkerLost   *WorkerLost
-	BundleDone   *BundleDone
-	BundleFailed *BundleFailed
-	SplitDone    *SplitDone
-	EntryWritten *EntryWritten
+	WorkerUp      *WorkerUp
+	WorkerLeaving *WorkerLeaving
+	WorkerLost    *WorkerLost
+	BundleDone    *BundleDone
+	BundleFailed  *BundleFailed
+	SplitDone     *SplitDone
+	EntryWritten  *EntryWritten
 	// Durable tells that all commits up to the number are durable.
 	Durable *CommitSeq
 	// Fail ends the job with an error from outside of any bundle.
@@ -38,6 +39,10 @@ type Event struct {
 
 // WorkerUp adds a worker to a pool.
 type WorkerUp struct{ Pool, Worker int }
+
+// WorkerLeaving has a worker get no more bundles: it will be lost soon, and
+// should have none then. Its shards go to others.
+type WorkerLeaving struct{ Pool, Worker int }
 
 // WorkerLost removes a worker: its bundles are tried again elsewhere; the
 // runner need not report them failed.

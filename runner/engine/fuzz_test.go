@@ -250,6 +250,9 @@ func (b *babbler) event() Event {
 	case 0:
 		return Event{WorkerUp: &WorkerUp{Pool: b.num(), Worker: b.num()}}
 	case 1:
+		if b.num()%2 == 0 {
+			return Event{WorkerLeaving: &WorkerLeaving{Pool: b.num(), Worker: b.num()}}
+		}
 		return Event{WorkerLost: &WorkerLost{Pool: b.num(), Worker: b.num()}}
 	case 2:
 		return Event{BundleFailed: &BundleFailed{Bundle: b.id(), Err: b.failure()}}

@@ -42,14 +42,14 @@ func (st *stage) residents() (counts []int, workers int) {
 		}
 	}
 	for _, w := range st.pool.workers {
-		if w != nil {
+		if w != nil && !w.leaving {
 			workers++
 		}
 	}
 	return counts, workers
 }
 
-// moveOut spreads the shards of a lost worker over those that are left.
+// moveOut spreads the shards of a worker that is lost, or will be, over those that are left.
 func (e *Engine) moveOut(st *stage, w *worker) {
 	if !st.Exclusive {
 		return
@@ -70,7 +70,7 @@ func (e *Engine) moveOut(st *stage, w *worker) {
 func (p *pool) leastOf(counts []int) int {
 	least := -1
 	for pos, w := range p.workers {
-		if w != nil && (least < 0 || counts[pos] < counts[least]) {
+		if w != nil && !w.leaving && (least < 0 || counts[pos] < counts[least]) {
 			least = pos
 		}
 	}

@@ -25,6 +25,8 @@ type worker struct {
 	slots   int
 	// wide workers run bundles side by side; a harness has one interpreter for all.
 	wide bool
+	// leaving workers get no more bundles.
+	leaving bool
 	// running are the bundles in flight, in the order of their start; load counts
 	// those that end by themselves. Unbounded restrictions run until they are cut,
 	// which says nothing of how busy they are.
@@ -75,6 +77,9 @@ func (b *bundle) load() int {
 // free is how many bundles of the stage the worker has slots for. Bundles that
 // wait take one slot of those that compute, all together, and leave the last.
 func (w *worker) free(st *stage) int {
+	if w.leaving {
+		return 0
+	}
 	if st.waits() {
 		return st.width.n - len(w.running)
 	}
@@ -148,7 +153,7 @@ func (p *pool) add(id int, now instant) *worker {
 func (p *pool) slotsOf(st *stage) int {
 	n := 0
 	for _, w := range p.workers {
-		if w != nil {
+		if w != nil && !w.leaving {
 			n += max(w.slots, st.width.n)
 		}
 	}

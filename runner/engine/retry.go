@@ -101,6 +101,22 @@ func (e *Engine) poolOf(i int) *pool {
 	return e.pools[i]
 }
 
+// workerLeaving has a worker's shards taken over by others.
+func (e *Engine) workerLeaving(ev *WorkerLeaving) {
+	p := e.poolOf(ev.Pool)
+	if p == nil {
+		return
+	}
+	w := p.find(ev.Worker)
+	if w == nil || w.leaving {
+		return
+	}
+	w.leaving = true
+	for _, st := range p.stages {
+		e.moveOut(st, w)
+	}
+}
+
 // workerLost has all bundles of a worker tried again by others.
 func (e *Engine) workerLost(ev *WorkerLost) {
 	p := e.poolOf(ev.Pool)

@@ -142,6 +142,7 @@ func (s *sim) comeBack(p *simPast) {
 	clear(s.finished)
 	clear(s.done)
 	clear(s.workers)
+	s.leaving = nil
 	s.resent = map[[2]int]bool{}
 }
 

@@ -118,6 +118,7 @@ type sim struct {
 	input     []beam.EventTime
 	output    [][]beam.EventTime // of the step before
 	faults    int                // left
+	leaving   [][2]int           // workers
 	draining  bool
 	drains    bool // at some time
 	seq       CommitSeq
@@ -250,6 +251,7 @@ func (s *sim) next() {
 	may(6, len(s.running) > 0, s.finish)
 	may(1, len(s.running) > 0 && s.faults > 0, s.breakBundle)
 	may(1, s.faults > 0, s.loseWorker)
+	may(1, len(s.leaving) > 0, s.loseLeaving)
 	may(2, s.crew(1) < 3 || s.crew(2) < 2, s.addWorker)
 	may(3, len(s.asked) > 0, s.answer)
 	may(3, s.writable() != nil, s.write)
@@ -360,6 +362,24 @@ func (s *sim) loseWorker() {
 		return
 	}
 	s.faults--
+	if s.rng.IntN(2) == 0 {
+		s.leaving = append(s.leaving, w)
+		s.step(Event{WorkerLeaving: &WorkerLeaving{Pool: w[0], Worker: w[1]}})
+		return
+	}
+	s.lose(w)
+}
+
+// loseLeaving loses a worker that leaves, whether it has bundles or not.
+func (s *sim) loseLeaving() {
+	w := s.leaving[0]
+	s.leaving = s.leaving[1:]
+	if s.workers[w] {
+		s.lose(w)
+	}
+}
+
+func (s *sim) lose(w [2]int) {
 	delete(s.workers, w)
 	for _, b := range slices.Clone(s.running) {
 		if s.plan.stages[b.Stage].spec.Pool == w[0] && b.Worker == w[1] {
