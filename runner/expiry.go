@@ -8,6 +8,7 @@ import (
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
 	"fresnel/runner/state"
+	"fresnel/translate"
 )
 
 // expiry has a stage forget what it keeps for a window, its user state, its
@@ -21,8 +22,9 @@ type expiry struct {
 	declared state.Declared
 	// closing are the families that are to fire for every key and window seen.
 	closing []*timerFamily
-	// sides are the side inputs whose windows the main windows are mapped to.
-	sides []int
+	// sides are the side inputs whose windows the main windows are mapped to, by the
+	// runner or, asked, by the SDK.
+	sides, asked []int
 	// global: there is one window, and nothing is forgotten before the job is.
 	global bool
 }
@@ -45,12 +47,15 @@ func (x *harnessExecutor) newExpiry() (*expiry, error) {
 	if e.sides, err = x.job.mappedSides(p); err != nil {
 		return nil, err
 	}
+	if e.asked, err = x.job.askedSides(p); err != nil {
+		return nil, err
+	}
 	if p.Keyed {
 		if err := e.declare(x); err != nil {
 			return nil, err
 		}
 	}
-	if p.Keyed && !e.global || len(e.closing) > 0 || len(e.sides) > 0 {
+	if p.Keyed && !e.global || len(e.closing) > 0 || len(e.sides)+len(e.asked) > 0 {
 		return e, nil
 	}
 	return nil, nil
@@ -116,19 +121,52 @@ func (hb *harnessBundle) expire(sh *state.Shard) {
 // to any more, in the job's loop.
 func (hb *harnessBundle) forgetSides() {
 	e := hb.x.expiry
-	if e == nil || len(e.sides) == 0 || hb.b.Watermark == beam.MaxEventTime {
+	if e == nil || len(e.sides)+len(e.asked) == 0 || hb.b.Watermark == beam.MaxEventTime {
 		return
 	}
 	// An interval window's encoding begins with its end.
 	end := hb.b.Watermark.AddMillis(-e.lateness)
 	bound := string(coder.AppendTimestamp(nil, end.AddMillis(1)))
 	for _, i := range e.sides {
-		hb.x.stage.sides[i].Forget(bound)
-		hb.x.job.gates.forget(sideKey{hb.x.stage.index, i}, bound)
-		if l := hb.x.job.journal; l != nil {
-			l.forgetSide(hb.x.stage.index, i, bound)
+		hb.forgetSide(i, bound)
+	}
+	for _, i := range e.asked {
+		if hb.x.job.mayForget(sideKey{hb.x.stage.index, i}, end) {
+			hb.forgetSide(i, bound)
 		}
 	}
+}
+
+// forgetSide forgets the windows that are encoded below bound of a side input.
+func (hb *harnessBundle) forgetSide(i int, bound string) {
+	hb.x.stage.sides[i].Forget(bound)
+	hb.x.job.gates.forget(sideKey{hb.x.stage.index, i}, bound)
+	if l := hb.x.job.journal; l != nil {
+		l.forgetSide(hb.x.stage.index, i, bound)
+	}
+}
+
+// mayForget tells that no main window which ends at a time or later is mapped to a
+// side window that ends before it.
+func (j *job) mayForget(k sideKey, before beam.EventTime) bool {
+	m := j.mappings[k]
+	return m != nil && m.forget(before)
+}
+
+// askedSides are the side inputs of a stage whose windows an SDK maps, if they are
+// such that end.
+func (j *job) askedSides(s *translate.Stage) ([]int, error) {
+	var asked []int
+	for i, side := range s.Harness.SideInputs {
+		c, err := j.windowCoder(side.Collection.Windowing)
+		if err != nil {
+			return nil, err
+		}
+		if asksMapping(side, s) && c.Kind() == coder.KindIntervalWindow {
+			asked = append(asked, i)
+		}
+	}
+	return asked, nil
 }
 
 // admit drops elements whose window has expired from the bundle's input, and

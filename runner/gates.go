@@ -130,7 +130,7 @@ func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
 			g.sides = append(g.sides, sideGate{input: i, fn: strategy.Fn()})
 			continue
 		}
-		mapping, err := j.sideMapping(side, s)
+		mapping, err := j.sideMapping(sideKey{index, i}, s, main)
 		if err != nil {
 			return nil, err
 		}
@@ -161,11 +161,18 @@ func (j *job) mappedSides(s *translate.Stage) ([]int, error) {
 
 // sideMapping is the mapping of a side input's windows that only the SDK knows,
 // nil if there is none, or none from the windows that the stage's input is in.
-func (j *job) sideMapping(side translate.SideInputSpec, s *translate.Stage) (*windowMapping, error) {
-	if side.StandardMapping || side.MainWindowing != s.Inputs[0].Windowing {
-		return nil, nil
+func (j *job) sideMapping(k sideKey, s *translate.Stage, main *coder.Coder) (m *windowMapping, err error) {
+	side := s.Harness.SideInputs[k.input]
+	if !asksMapping(side, s) || j.mappings[k] != nil {
+		return j.mappings[k], nil
 	}
-	return j.newWindowMapping(side)
+	m, err = j.newWindowMapping(side, main)
+	j.mappings[k] = m
+	return m, err
+}
+
+func asksMapping(side translate.SideInputSpec, s *translate.Stage) bool {
+	return !side.StandardMapping && side.MainWindowing == s.Inputs[0].Windowing && side.MapWindows != nil
 }
 
 // dynamicMapping tells that the side window depends on the main window in a way

@@ -38,9 +38,11 @@ type job struct {
 	asides  atomic.Int64 // counts questions beside the plan's flow
 	clock   clock
 	gates   *gates
-	metrics *metrics
-	coders  *coders
-	logs    *harnessLog
+	// mappings are those of windows that SDKs are asked for.
+	mappings map[sideKey]*windowMapping
+	metrics  *metrics
+	coders   *coders
+	logs     *harnessLog
 
 	// carry is another job that this one takes over from, while it is being built;
 	// owners are the jobs that sinks' progress is kept for, where it is not this one.

@@ -232,36 +232,15 @@ func TestElementsWaitForTheWindowsThatTheSDKMapsTheirsTo(t *testing.T) {
 		win, _, _ := coder.DecodeIntervalWindow(w)
 		return coder.AppendIntervalWindow(nil, beam.Window{Start: win.Start + 60_000, End: win.End + 60_000})
 	}
-	question := coder.NewWindowed(coder.KVOf(coder.Bytes, coder.IntervalWindow), coder.GlobalWindow)
-	r.do["work/side/MapWindows"] = func(c *call) error {
-		for _, chunk := range c.ReadAll() {
-			var answers []byte
-			for data := chunk.Data; len(data) > 0; {
-				var e coder.Element
-				n, err := question.Scan(data, &e)
-				if err != nil {
-					return err
-				}
-				nonce, window, err := question.Value().SplitKV(e.Value)
-				if err != nil {
-					return err
-				}
-				mu.Lock()
-				first := len(asked) == 0
-				asked[string(window)]++
-				mu.Unlock()
-				if first {
-					return c.dies()
-				}
-				e.Value = append(slices.Clone(nonce), next(window)...)
-				answers, data = append(coder.AppendElement(nil, &e), answers...), data[n:]
-			}
-			if err := c.out(answers); err != nil {
-				return err
-			}
+	r.do["work/side/MapWindows"] = mapsWindows(func(c *call, window []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[string(window)]++
+		if len(asked) == 1 && asked[string(window)] == 1 {
+			return nil, c.dies()
 		}
-		return nil
-	}
+		return next(window), nil
+	})
 	r.do["work"] = pairsIn(coder.IntervalWindow, func(c *call) error {
 		return c.each(func(e *item) error {
 			data, err := c.getAll(iterableKey("work", next(e.Windows)))
@@ -297,5 +276,121 @@ func TestElementsWaitForTheWindowsThatTheSDKMapsTheirsTo(t *testing.T) {
 		if n > 2 {
 			t.Errorf("window %x was asked for %d times", w, n)
 		}
+	}
+}
+
+// mapsWindows answers questions for windows.
+func mapsWindows(to func(c *call, window []byte) ([]byte, error)) do {
+	question := coder.NewWindowed(coder.KVOf(coder.Bytes, coder.IntervalWindow), coder.GlobalWindow)
+	return func(c *call) error {
+		for _, chunk := range c.ReadAll() {
+			var answers []byte
+			for data := chunk.Data; len(data) > 0; {
+				var e coder.Element
+				n, err := question.Scan(data, &e)
+				if err != nil {
+					return err
+				}
+				nonce, window, err := question.Value().SplitKV(e.Value)
+				if err != nil {
+					return err
+				}
+				side, err := to(c, window)
+				if err != nil {
+					return err
+				}
+				e.Value = append(slices.Clone(nonce), side...)
+				answers, data = append(coder.AppendElement(nil, &e), answers...), data[n:]
+			}
+			if err := c.out(answers); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// TestWindowsThatAnSDKMapsToAreForgotten: as long as no window is mapped to one
+// that ends before it, those of the side input that main windows have passed are
+// given back; if one is, all are kept, or, if it is too late for that, the user is
+// told.
+func TestWindowsThatAnSDKMapsToAreForgotten(t *testing.T) {
+	shifted := func(w []byte, by beam.EventTime) []byte {
+		win, _, _ := coder.DecodeIntervalWindow(w)
+		return coder.AppendIntervalWindow(nil, beam.Window{Start: win.Start + by, End: win.End + by})
+	}
+	for _, c := range []struct {
+		name  string
+		to    func(w []byte) []byte
+		keeps bool
+		fails string
+	}{
+		{"ahead", func(w []byte) []byte { return shifted(w, 60_000) }, false, ""},
+		{"back", func(w []byte) []byte { return shifted(w, -60_000) }, true, ""},
+		{"later", func(w []byte) []byte {
+			if win, _, _ := coder.DecodeIntervalWindow(w); win.Start >= 50*60_000 {
+				return shifted(w, -40*60_000)
+			}
+			return w
+		}, false, "ended before it and was forgotten"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			out := r.sink("out")
+			minutes := func(key string, ahead int) *fakeSource {
+				return &fakeSource{batches: [][][]byte{nil},
+					more: func(_, n int) []byte {
+						if n > len(out.got())+10+ahead {
+							return nil
+						}
+						return at(beam.EventTime(n*60_000), key, fmt.Sprint(n))
+					},
+					mark: func(n int) beam.EventTime { return beam.EventTime(n * 60_000) }}
+			}
+			r.source("main", minutes("m", 0))
+			r.source("side", minutes("s", 5))
+			r.do["work/side/MapWindows"] = mapsWindows(func(_ *call, w []byte) ([]byte, error) { return c.to(w), nil })
+			r.do["work"] = pairsIn(coder.IntervalWindow, func(k *call) error {
+				return k.each(func(e *item) error {
+					data, err := k.getAll(iterableKey("work", c.to(e.Windows)))
+					return firstError(err, k.out(at(0, e.value, valuesOfPairs(data))))
+				})
+			})
+			r.do["w2"] = mapping(func(e *item) [][]byte {
+				start := e.Timestamp / 60_000 * 60_000
+				e.Windows = coder.AppendIntervalWindow(nil, beam.Window{Start: start, End: start + 60_000})
+				return [][]byte{e.pair(e.key, e.value)}
+			})
+			p := newPipe().read("main", "main", "u_a:").read("side", "side", "u_s:").
+				add("w1", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+				pardo("w2", nil, "in=u_s", "out=u_t:kv/own").
+				pardo("work", withSide("iterable"), "in=u_b", "side=u_t", "out=u_c:").write("write", "out", "u_c")
+			p.windows("own", "test:windows", "interval", nil)
+			j := r.start(p)
+			if c.fails != "" {
+				j.wantError(beam.Unsupported, c.fails)
+				return
+			}
+			await(t, j.started, "start")
+			out.await(100)
+			windows := 0
+			for _, st := range j.job.stages {
+				for _, s := range st.sides {
+					windows = s.Windows()
+				}
+			}
+			j.cancel()
+			_ = j.end()
+			if kept := windows >= 90; kept != c.keeps || !c.keeps && windows > 50 {
+				t.Errorf("%d windows of the side input after 100 minutes", windows)
+			}
+			for _, s := range out.got() {
+				n, v, _ := strings.Cut(s, "=")
+				by := map[string]int{"ahead": 1, "back": -1}[c.name]
+				if want := fmt.Sprint(number(n) + by); v != want && !(v == "" && want == "-1") {
+					t.Errorf("element %s saw %s", n, v)
+				}
+			}
+		})
 	}
 }

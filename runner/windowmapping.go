@@ -13,13 +13,22 @@ import (
 // windowMapping maps the windows of a main input to those of a side input in the
 // SDK (MAP_WINDOWS), and remembers the answers. Its methods may be called from
 // anywhere but callbacks of a harness, which they may wait for.
+//
+// A mapping does not look back if no window is mapped to one that ends before it
+// does, as with SDKs' own mapping, by the window's last instant. Whether it does is
+// seen from the answers: as long as it does not, windows of the side input are
+// forgotten when all main windows that are still to come end later.
 type windowMapping struct {
-	ctx   context.Context
-	aside *aside
-	side  *coder.Coder // the side input's window coder
+	ctx        context.Context
+	aside      *aside
+	main, side *coder.Coder // of windows
 
 	mu    sync.Mutex
 	known map[string]mappedWindow
+	// asked tells that there were answers, looksBack that one of them does; below
+	// forgotten all side windows may be forgotten.
+	asked, looksBack bool
+	forgotten        beam.EventTime
 }
 
 // mappedWindow is an encoded window of a side input and its last instant.
@@ -32,13 +41,46 @@ type mappedWindow struct {
 const maxMapped = 10_000
 
 // newWindowMapping returns nil for a nil stage.
-func (j *job) newWindowMapping(side translate.SideInputSpec) (*windowMapping, error) {
+func (j *job) newWindowMapping(side translate.SideInputSpec, main *coder.Coder) (*windowMapping, error) {
 	a, err := j.newAside(side.MapWindows)
 	if a == nil || err != nil {
 		return nil, err
 	}
 	to, err := j.windowCoder(side.Collection.Windowing)
-	return &windowMapping{ctx: j.ctx, aside: a, side: to, known: map[string]mappedWindow{}}, err
+	return &windowMapping{ctx: j.ctx, aside: a, main: main, side: to, known: map[string]mappedWindow{}, forgotten: beam.MinEventTime}, err
+}
+
+// forget tells that side windows which end before a time will be forgotten, unless
+// the mapping may yet ask for them.
+func (m *windowMapping) forget(before beam.EventTime) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.asked || m.looksBack {
+		return false
+	}
+	m.forgotten = max(m.forgotten, before)
+	return true
+}
+
+// judge looks at an answer: whether the mapping looks back, and to where something
+// may have been forgotten. What comes for windows that have expired themselves is
+// dropped.
+func (m *windowMapping) judge(main string, to mappedWindow) error {
+	end, err := m.main.MaxTimestamp([]byte(main))
+	if err != nil {
+		return err
+	}
+	m.asked = true
+	if to.end >= end {
+		return nil
+	}
+	m.looksBack = true
+	if to.end < m.forgotten && end >= m.forgotten {
+		return &beam.Error{Code: beam.Unsupported, Where: m.aside.stage.Name,
+			What: "a window of the main input is mapped to one of the side input that ended before it and was forgotten, since no window before was mapped so",
+			Cure: "map windows to those that end with them or later, or give the main input as much allowed lateness as the mapping looks back"}
+	}
+	return nil
 }
 
 // of returns the window that a main window is mapped to.
@@ -88,6 +130,9 @@ func (m *windowMapping) learn(windows []string) error {
 		clear(m.known)
 	}
 	for i, to := range mapped {
+		if err := m.judge(unknown[i], to); err != nil {
+			return err
+		}
 		m.known[unknown[i]] = to
 	}
 	return nil
