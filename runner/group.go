@@ -73,6 +73,9 @@ func (x *groupExecutor) makeShards(g *window.Grouping) error {
 
 // group is the work of a bundle.
 func (x *groupExecutor) group(b engine.Bundle, c *collector) error {
+	if b.Watermark >= beam.MaxEventTime && x.job.draining.Load() {
+		b.Now = endOfClock
+	}
 	for _, work := range b.Work {
 		if err := x.groupShard(b, work, c); err != nil {
 			return err

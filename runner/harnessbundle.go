@@ -208,7 +208,7 @@ func (hb *harnessBundle) takeDue() {
 		}
 		now := hb.b.Now
 		if hb.last {
-			now = time.UnixMilli(int64(beam.MaxEventTime))
+			now = endOfClock
 		}
 		due := hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, now, maxTimers)
 		for _, t := range due {

@@ -2,14 +2,19 @@ package runner
 
 import (
 	"sync"
+	"time"
 
 	"fresnel/internal/beam"
 	"fresnel/runner/engine"
 )
 
-// Timers that set themselves again would keep a draining job for ever. At the end
-// of time its timers no longer wait for the clock, and after many rounds those
-// that are still being set are dropped.
+// When a drain has brought the input of a stage to its end, its timers no longer
+// wait for the clock: those that are set fire at once, as Flink has it. Timers that
+// set themselves again would keep the job for ever: after many rounds those that
+// are still being set are dropped.
+
+// endOfClock is the time by which all processing-time timers are due.
+var endOfClock = time.UnixMilli(int64(beam.MaxEventTime))
 
 // lastRounds is how many rounds of timers a shard has at the end of a drain.
 const lastRounds = 100

@@ -61,3 +61,22 @@ func TestADrainEndsTimersThatSetThemselvesAgain(t *testing.T) {
 		t.Errorf("the user was told: %s", said)
 	}
 }
+
+// TestADrainDoesNotWaitForTimers: what would have been due in an hour is due when
+// the input has ended.
+func TestADrainDoesNotWaitForTimers(t *testing.T) {
+	r := newRig(t)
+	r.source("in", &fakeSource{batches: [][][]byte{{at(0, "k", "go")}}})
+	r.do["work"] = func(c *call) error {
+		return c.events(coder.GlobalWindow, func(e *item) error {
+			later := beam.FromTime(time.Now().Add(time.Hour))
+			return errors.Join(c.set("clock", coder.Timer{Key: str(e.key), Fire: later, Hold: 0}), c.out(e.Raw))
+		}, func(string, *coder.Timer) error { return c.out(at(0, "k", "rung")) })
+	}
+	out := r.sink("out")
+	j := r.start(newPipe().read("read", "in", "u_a:").pardo("work", stateful("timer"), "in=u_a", "out=u_b:").write("write", "out", "u_b"))
+	out.await(1)
+	close(j.drain)
+	j.mustEnd()
+	out.want("k=go", "k=rung")
+}

@@ -203,7 +203,7 @@ func (e *Engine) due(b *bundle) {
 	for i := range b.work {
 		sh := &b.stage.shards[b.work[i].Shard]
 		b.work[i].EventDue = sh.nextEvent <= b.stage.input
-		b.work[i].ProcessingDue = sh.nextClock <= e.now
+		b.work[i].ProcessingDue = e.clockDue(b.stage, sh)
 	}
 }
 

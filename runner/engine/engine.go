@@ -163,6 +163,7 @@ func (e *Engine) drain() {
 	if e.state == Running {
 		e.state = Draining
 		e.dropReads()
+		e.hurry()
 		e.drainSources()
 		e.commitDrain()
 	}

@@ -26,7 +26,8 @@ type Event struct {
 	// Drain ends the input: shards of sources and scripts are done, at once or when
 	// the bundle that they run has committed, and their watermark goes to infinity.
 	// Splittable stages are checkpointed, and given bundles with Drain set; delayed
-	// residuals no longer wait. When all is worked off the job is Drained.
+	// residuals no longer wait, nor processing-time timers of stages whose input has
+	// ended. When all is worked off the job is Drained.
 	Drain bool
 	// Halt has sources, and splittable stages without an end, start nothing more,
 	// and no timer ring; once what is under way is worked off, but for what waits for
@@ -257,7 +258,8 @@ type ShardWork struct {
 	Shard  int
 	Blocks []InputBlock
 	// EventDue and ProcessingDue tell to fire timers due at or before Watermark and
-	// Now; the executor takes them from the shard's state.
+	// Now, or at any time where a drain has brought Watermark to its end; the executor
+	// takes them from the shard's state.
 	EventDue, ProcessingDue bool
 }
 

@@ -1,5 +1,7 @@
 package engine
 
+import "fresnel/internal/beam"
+
 // refresh looks again at what a shard has to do, and lists it or sets its
 // alarms. It is called whenever something of the shard has changed.
 func (e *Engine) refresh(st *stage, i int) {
@@ -37,7 +39,34 @@ const maxAhead = 32
 
 // rings tells whether a timer of the shard is due.
 func (e *Engine) rings(st *stage, sh *shard) bool {
-	return sh.nextEvent <= st.input || sh.nextClock <= e.now
+	return sh.nextEvent <= st.input || e.clockDue(st, sh)
+}
+
+// clockDue tells whether a processing-time timer of the shard is due. Where a drain
+// has brought the stage's input to its end, none waits for its time: who drains
+// wants to see the end of the job.
+func (e *Engine) clockDue(st *stage, sh *shard) bool {
+	return sh.nextClock <= e.now || sh.nextClock != never && e.state == Draining && st.input >= beam.MaxEventTime
+}
+
+// nextEventOf is when the shard rings by its stage's watermark.
+func (e *Engine) nextEventOf(st *stage, sh *shard) beam.EventTime {
+	if sh.nextClock != never && e.state == Draining && !st.reads() {
+		return min(sh.nextEvent, beam.MaxEventTime)
+	}
+	return sh.nextEvent
+}
+
+// hurry has the shards that wait for the clock wait for the end of their input
+// too.
+func (e *Engine) hurry() {
+	for _, st := range e.stages {
+		for i := range st.shards {
+			if st.Role == Process && st.Exclusive && st.shards[i].nextClock != never {
+				e.refresh(st, i)
+			}
+		}
+	}
 }
 
 // list puts a shard at the end of its lane.
@@ -68,7 +97,7 @@ func (e *Engine) alarm(st *stage, i int) {
 		return
 	}
 	if st.Exclusive || st.reads() {
-		st.events.set(i, sh.nextEvent)
+		st.events.set(i, e.nextEventOf(st, sh))
 		e.setClock(st, i, sh.nextClock)
 	}
 }

@@ -33,6 +33,7 @@ func Restore(spec Spec, rows iter.Seq2[string, []byte]) (*Engine, *Restored, err
 	}
 	e.begin()
 	if e.state == Draining {
+		e.hurry()
 		e.drainSources()
 		e.propagate()
 	}
