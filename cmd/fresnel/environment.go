@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"fresnel/fnapi/boot/python"
@@ -58,13 +59,14 @@ func (p program) findPython(ctx context.Context, asked string, say func(string))
 		}
 		say(path + " has no apache-beam: it is passed over")
 	}
+	p.python3, _ = python.Inspect(ctx, "python3") // without it, others are looked for
 	recipe, err := p.recipe(ctx)
 	if err != nil {
 		return python.Environment{}, environmentError{err}
 	}
 	if recipe == nil {
-		if i, err := python.Inspect(ctx, "python3"); err == nil && i.Beam != "" {
-			return p.complete(ctx, i.Path, say)
+		if p.python3.Beam != "" {
+			return p.complete(ctx, p.python3.Path, say)
 		}
 		if recipe, err = p.plain(ctx); err != nil {
 			return python.Environment{}, environmentError{err}
@@ -130,8 +132,17 @@ func (p program) beam() string {
 	return "apache-beam==" + python.BeamVersion
 }
 
+// bare is a Python that Beam can be installed for. Where python3 is a script that
+// finds the Python to run, as pyenv's is, to ask it again takes a noticeable time.
+func (p program) bare(ctx context.Context) (python.Interpreter, error) {
+	if slices.Contains(python.Supported, p.python3.Version) {
+		return p.python3, nil
+	}
+	return python.Bare(ctx)
+}
+
 func (p program) standalone(ctx context.Context, what, key string, requirements []string) (*python.Recipe, error) {
-	base, err := python.Bare(ctx)
+	base, err := p.bare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +215,7 @@ print(json.dumps(None if project is None else project.get('dependencies', [])))
 // fromProject installs what a project depends on, not the project itself: its
 // modules are beside the program, and change.
 func (p program) fromProject(ctx context.Context, file string) (*python.Recipe, error) {
-	base, err := python.Bare(ctx)
+	base, err := p.bare(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"fresnel/fnapi/boot/python"
 )
 
 // program is what `fresnel run` was given to run.
@@ -16,6 +18,8 @@ type program struct {
 	dir string
 	// extra is the extra of apache-beam that it needs, empty for none.
 	extra string
+	// python3 is the interpreter of that name, once it was inspected.
+	python3 python.Interpreter
 }
 
 // splitProgram parts the flags of `fresnel run` from the program: it begins with
