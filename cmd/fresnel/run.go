@@ -134,7 +134,7 @@ func (p *client) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(p.hook)
-	cmd := exec.CommandContext(ctx, p.python, append(slices.Clone(p.args), p.options()...)...)
+	cmd := exec.CommandContext(ctx, p.python, p.args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, p.stdout, p.stderr
 	cmd.Env = append(os.Environ(), p.environ()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -152,36 +152,28 @@ func (p *client) run(ctx context.Context) error {
 	return environmentError{fmt.Errorf("cannot run %s: %w (choose an interpreter with --python)", p.python, err)}
 }
 
-// options are the pipeline options that lead a client here, but for those that
-// the user gave.
-func (p *client) options() []string {
-	wanted := [][2]string{
-		{"--runner", "PortableRunner"},
-		{"--job_endpoint", p.endpoint},
-		{"--environment_type", strings.ToUpper(p.environment)},
+// options are the pipeline options that lead a client here. The hook gives them
+// to pipelines, where they say nothing else, and not to the program as words:
+// it may read its words strictly, or not hand them to its pipeline.
+func (p *client) options() map[string]string {
+	all := map[string]string{
+		"runner":           "PortableRunner",
+		"job_endpoint":     p.endpoint,
+		"environment_type": strings.ToUpper(p.environment),
 	}
 	if p.name != "" {
-		wanted = append(wanted, [2]string{"--job_name", p.name})
+		all["job_name"] = p.name
 	}
 	if p.from != "" {
 		wanted = append(wanted, [2]string{"--restore_from", p.from})
 	}
 	if strings.EqualFold(p.environment, "process") {
-		wanted = append(wanted, [2]string{"--environment_config", p.process()})
-		if p.given("--requirements_file") {
-			// The worker installs them itself, once: without the cache nothing is
-			// downloaded or staged for each submission.
-			wanted = append(wanted, [2]string{"--requirements_cache", "skip"})
-		}
+		all["environment_config"] = p.process()
+		// Workers install what requirements say themselves, once: without the cache
+		// nothing is downloaded or staged for each submission.
+		all["requirements_cache"] = "skip"
 	}
-	var add []string
-	for _, o := range wanted {
-		if !p.given(o[0]) {
-			add = append(add, o[0]+"="+o[1])
-		}
-	}
-	// Listing what is installed takes a second, for logs of Dataflow's.
-	return append(add, "--experiments=disable_logging_submission_environment")
+	return all
 }
 
 // process is the configuration of a PROCESS environment. A server on this
@@ -203,13 +195,11 @@ func absolute(path string) string {
 	return path
 }
 
-func (p *client) given(option string) bool {
-	return slices.ContainsFunc(p.args, func(a string) bool { return a == option || strings.HasPrefix(a, option+"=") })
-}
-
-// environ leads the client's external transforms here.
+// environ leads the client's pipelines and external transforms here.
 func (p *client) environ() []string {
+	options, _ := json.Marshal(p.options()) // a map of strings always encodes
 	env := []string{
+		"FRESNEL_PIPELINE_OPTIONS=" + string(options),
 		"BEAM_SERVICE_OVERRIDES=" + overrides(p.endpoint),
 		"FRESNEL_ENDPOINT=" + p.endpoint,
 		"PYTHONPATH=" + joined(string(os.PathListSeparator), p.hook, os.Getenv("PYTHONPATH")),

@@ -9,28 +9,6 @@ import (
 	"testing"
 )
 
-const skipExperiment = "--experiments=disable_logging_submission_environment"
-
-func TestRunAddsOnlyOptionsThatTheUserDidNotGive(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		environment string
-		args, want  []string
-	}{
-		{"loopback", []string{"p.py", "--x=1"}, []string{"--runner=PortableRunner", "--job_endpoint=h:1", "--environment_type=LOOPBACK"}},
-		{"loopback", []string{"p.py", "--runner", "FlinkRunner", "--environment_type=EXTERNAL"}, []string{"--job_endpoint=h:1"}},
-		{"process", []string{"p.py"}, []string{"--runner=PortableRunner", "--job_endpoint=h:1", "--environment_type=PROCESS",
-			`--environment_config={"command":"fresnel boot"}`}},
-		{"process", []string{"p.py", "--runner=x", "--job_endpoint=x", "--environment_type=x", "--environment_config=x", "--requirements_file=r"},
-			[]string{"--requirements_cache=skip"}},
-	} {
-		p := &client{endpoint: "h:1", environment: c.environment, args: c.args}
-		if got, want := p.options(), append(c.want, skipExperiment); !slices.Equal(got, want) {
-			t.Errorf("%q: got %q, want %q", c.args, got, want)
-		}
-	}
-}
-
 func TestTheProgramBeginsWhereTheFlagsEnd(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{

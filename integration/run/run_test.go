@@ -81,6 +81,21 @@ func TestAPinnedPackageIsInstalledForTheWorkers(t *testing.T) {
 	}
 }
 
+// TestAProgramThatSaysNothingRunsHere: it reads its words strictly, and makes its
+// pipelines without options. One that names its runner keeps it, and that is told.
+func TestAProgramThatSaysNothingRunsHere(t *testing.T) {
+	t.Parallel()
+	out := output(t, nil, fresnel(t), "run", "--python="+python(t), "testdata/plain.py", "--name=Ada")
+	for _, want := range []string{"hello Ada", "again Ada", "asks for DirectRunner", "elsewhere Ada", "fresnel: DONE"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q:\n%s", want, out)
+		}
+	}
+	if n := strings.Count(out, "does not run here"); n != 1 {
+		t.Errorf("%d pipelines ran elsewhere:\n%s", n, out)
+	}
+}
+
 // TestProgressForMachines reads what --json says.
 func TestProgressForMachines(t *testing.T) {
 	t.Parallel()

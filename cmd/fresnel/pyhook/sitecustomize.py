@@ -10,7 +10,10 @@ when their modules are imported:
 - JavaJarServer.path_to_beam_jar knows the redirections at any time;
 - JavaJarExpansionService does without its classpath where an endpoint takes the jar's place.
 
-Second, jobs: their ids are written down, in the file `jobs` beside this one, so that `fresnel run` can follow them. From then
+Second, pipelines: where a program does not say on what its pipeline runs, it gets the options that lead it here. That is done
+when the pipeline is made, as `beam.Pipeline()` does not read the command line, and a program may not take words it does not know.
+
+Third, jobs: their ids are written down, in the file `jobs` beside this one, so that `fresnel run` can follow them. From then
 on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
 nobody waits for a job.
 
@@ -26,6 +29,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OVERRIDES = json.loads(os.environ.get('BEAM_SERVICE_OVERRIDES') or '{}')
+OPTIONS = json.loads(os.environ.get('FRESNEL_PIPELINE_OPTIONS') or '{}')
 
 
 def patch_servers(module):
@@ -50,6 +54,58 @@ def patch_services(module):
     return original(self)
 
   service.__enter__ = enter
+
+
+def patch_pipelines(module):
+  original = module.Pipeline.__init__
+
+  @functools.wraps(original)
+  def init(self, runner=None, options=None, argv=None, *args, **kwargs):
+    if options is None and (argv is None or isinstance(argv, list)):
+      options = module.PipelineOptions(argv or [])
+    if isinstance(options, module.PipelineOptions):
+      lead_here(options, runner)
+    original(self, runner, options, argv, *args, **kwargs)
+
+  module.Pipeline.__init__ = init
+
+
+def lead_here(options, runner):
+  from apache_beam.options import pipeline_options as views
+  chosen = runner or options.view_as(views.StandardOptions).runner
+  if chosen and not takes_jobs_here(chosen):
+    tell_of(chosen)
+    return
+  portable = options.view_as(views.PortableOptions)
+  fill(portable, 'job_endpoint', 'environment_type')
+  if portable.environment_type == OPTIONS.get('environment_type'):
+    fill(portable, 'environment_config')
+  fill(options.view_as(views.StandardOptions), 'runner')
+  fill(options.view_as(views.GoogleCloudOptions), 'job_name')
+  if options.view_as(views.SetupOptions).requirements_file:
+    fill(options.view_as(views.SetupOptions), 'requirements_cache')
+  # Listing what is installed takes a second, for logs of Dataflow's.
+  options.view_as(views.DebugOptions).add_experiment('disable_logging_submission_environment')
+
+
+def fill(view, *names):
+  for name in names:
+    if OPTIONS.get(name) and getattr(view, name) is None:
+      setattr(view, name, OPTIONS[name])
+
+
+def name_of(runner):
+  return runner.rsplit('.', 1)[-1] if isinstance(runner, str) else type(runner).__name__
+
+
+def takes_jobs_here(runner):
+  return name_of(runner).lower() in ('portablerunner', 'fresnelrunner')
+
+
+def tell_of(runner, told=set()):  # pylint: disable=dangerous-default-value
+  if name_of(runner) not in told:
+    told.add(name_of(runner))
+    print(f'fresnel: a pipeline of this program asks for {name_of(runner)}, and does not run here', file=sys.stderr)
 
 
 def asked(what):
@@ -111,6 +167,7 @@ def patch_runner(module):
 PATCHES = {
     'apache_beam.utils.subprocess_server': patch_servers,
     'apache_beam.transforms.external': patch_services,
+    'apache_beam.pipeline': patch_pipelines,
     'apache_beam.runners.portability.portable_runner': patch_runner,
 }
 
