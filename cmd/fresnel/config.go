@@ -58,16 +58,8 @@ func parse(fs *flag.FlagSet, args []string) error {
 	if wrong != nil {
 		return usageError{wrong}
 	}
-	if err := fs.Parse(args); err != nil && !errors.Is(err, flag.ErrHelp) {
-		return usageError{errReported}
-	} else if err != nil {
-		return err
-	}
-	return nil
+	return parseFlags(fs, args)
 }
-
-// errReported was told already, by package flag.
-var errReported = errors.New("")
 
 // variable is the environment variable that sets a flag.
 func variable(name string) string { return "FRESNEL_" + strings.ToUpper(flagName(name)) }

@@ -71,8 +71,8 @@ func flagsBehind(fs *flag.FlagSet, args []string) (words []string, err error) {
 			words, args = append(words, args[0]), args[1:]
 			continue
 		}
-		if err := fs.Parse(args); err != nil {
-			return nil, usageError{errReported}
+		if err := parseFlags(fs, args); err != nil {
+			return nil, err
 		}
 		args = fs.Args()
 	}

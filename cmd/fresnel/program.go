@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,6 +67,22 @@ func newProgram(words []string) (program, error) {
 	default:
 		return program{args: words, dir: filepath.Dir(first)}, nil
 	}
+}
+
+// exists checks that a file that was named is there, before an environment is
+// made for it.
+func (p program) exists() error {
+	file := p.args[0]
+	if p.extra == "yaml" {
+		_, file, _ = strings.Cut(p.args[2], "=")
+	}
+	if strings.HasPrefix(file, "-") {
+		return nil
+	}
+	if _, err := os.Stat(file); err != nil {
+		return usageError{fmt.Errorf("run: there is no pipeline: %w", err)}
+	}
+	return nil
 }
 
 // name is what the program's jobs are called if it does not say.

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"fresnel/jobservice/jobclient"
 )
 
 // runConfig is what the flags of run set.
@@ -61,6 +63,8 @@ func (c *runConfig) check(p program, err error) (program, error) {
 	case err != nil:
 	case !slices.Contains([]string{"auto", "plain", "none"}, c.progress):
 		err = usageError{fmt.Errorf("run: --progress=%s is none of auto, plain, none", c.progress)}
+	case !slices.Contains([]string{"loopback", "process", "docker"}, strings.ToLower(c.environment)):
+		err = usageError{fmt.Errorf("run: --environment=%s is none of loopback, process, docker (EXTERNAL is a pipeline's own option: --environment_type)", c.environment)}
 	case c.detach && c.server == "":
 		err = usageError{errors.New("run: --detach needs a server that goes on: start one with `fresnel`, and name it with --server=" + defaultServer)}
 	case c.from != "" && c.server == "" && c.dataDir == "":
@@ -79,8 +83,16 @@ func runPipeline(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.exists(); err != nil {
+		return err
+	}
 	w := newWatch(c) // it takes signals from here on
 	defer w.close()
+	if c.server != "" {
+		if err := answers(w.ctx, c.server); err != nil {
+			return err
+		}
+	}
 	env, err := p.findPython(w.ctx, c.python, w.say)
 	if err != nil {
 		return err
@@ -96,6 +108,24 @@ func runPipeline(_ context.Context, args []string) error {
 	}
 	return w.run(cl)
 }
+
+// answers asks if a server is there: Beam's client would wait for it for ever,
+// without a word.
+func answers(ctx context.Context, endpoint string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	client, err := jobclient.Dial(endpoint)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, err = client.Jobs(ctx); err != nil && ctx.Err() != nil {
+		return fmt.Errorf("job endpoint %s: %w within %s", endpoint, jobclient.ErrAway, answerPatience)
+	}
+	return err
+}
+
+const answerPatience = 10 * time.Second
 
 // startServerFor starts a server of the client's own on a free port. Harnesses
 // that it starts run the client's Python.
@@ -165,7 +195,7 @@ func (p *client) options() map[string]string {
 		all["job_name"] = p.name
 	}
 	if p.from != "" {
-		wanted = append(wanted, [2]string{"--restore_from", p.from})
+		all["restore_from"] = p.from
 	}
 	if strings.EqualFold(p.environment, "process") {
 		all["environment_config"] = p.process()

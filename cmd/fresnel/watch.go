@@ -144,6 +144,11 @@ func (w *watch) conclude() {
 	if state, _, err := w.client.State(ctx, w.job); err == nil {
 		w.state = state
 	}
+	why := ""
+	if w.state == jobclient.Failed {
+		_, why, _ = w.client.Wait(ctx, w.job) // it has ended; without an answer the state is all that is told
+		why = cause(why)
+	}
 	w.quietly(func() {
 		if w.detach && !w.state.Ended() {
 			w.say(fmt.Sprintf("job %s is %s, and goes on: fresnel jobs show %s --server=%s", w.job, w.state, w.job, w.server))
@@ -153,10 +158,17 @@ func (w *watch) conclude() {
 		if w.latest.records > 0 {
 			text += fmt.Sprintf(", %s records", grouped(w.latest.records))
 		}
+		if why != "" {
+			text += ": " + why
+		}
 		w.say(text)
 	})
 	if w.json {
-		w.tell(map[string]any{"job": w.job, "state": w.state, "seconds": time.Since(w.began).Seconds()})
+		last := map[string]any{"job": w.job, "state": w.state, "seconds": time.Since(w.began).Seconds()}
+		if why != "" {
+			last["error"] = why
+		}
+		w.tell(last)
 	}
 }
 

@@ -17,6 +17,8 @@ Third, jobs: their ids are written down, in the file `jobs` beside this one, so 
 on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
 nobody waits for a job.
 
+And a program that ends for want of a module gets advice.
+
 This is sitecustomize, which Python imports first of all. Another one on the path is imported afterwards.
 """
 
@@ -84,8 +86,22 @@ def lead_here(options, runner):
   fill(options.view_as(views.GoogleCloudOptions), 'job_name')
   if options.view_as(views.SetupOptions).requirements_file:
     fill(options.view_as(views.SetupOptions), 'requirements_cache')
+  if OPTIONS.get('restore_from'):
+    fill(options.view_as(own_options(views.PipelineOptions)), 'restore_from')
   # Listing what is installed takes a second, for logs of Dataflow's.
   options.view_as(views.DebugOptions).add_experiment('disable_logging_submission_environment')
+
+
+@functools.lru_cache(maxsize=None)
+def own_options(base):
+  class FresnelOptions(base):
+    """Makes our options known to Beam."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser):
+      parser.add_argument('--restore_from')
+
+  return FresnelOptions
 
 
 def fill(view, *names):
@@ -106,6 +122,13 @@ def tell_of(runner, told=set()):  # pylint: disable=dangerous-default-value
   if name_of(runner) not in told:
     told.add(name_of(runner))
     print(f'fresnel: a pipeline of this program asks for {name_of(runner)}, and does not run here', file=sys.stderr)
+
+
+def advise(kind, error, trace, original=sys.excepthook):
+  original(kind, error, trace)
+  if issubclass(kind, ModuleNotFoundError):
+    print(f'fresnel: {sys.executable} has no {error.name}: list what the program imports in a requirements.txt beside it, '
+          'or name another Python with --python', file=sys.stderr)
 
 
 def asked(what):
@@ -206,4 +229,5 @@ def import_next():
 
 
 sys.meta_path.insert(0, Finder)
+sys.excepthook = advise
 import_next()

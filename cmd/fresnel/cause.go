@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// cause is why a job failed, in a line: of a traceback, whose stack is mostly
+// Beam's, what was raised and the last place in the user's own files.
+func cause(why string) string {
+	head, stack, found := strings.Cut(why, "Traceback (most recent call last):")
+	if !found {
+		return firstLine(why)
+	}
+	raised, place := readStack(stack)
+	text := firstLine(head) + raised
+	if place != "" {
+		text += " (" + place + ")"
+	}
+	if strings.HasPrefix(raised, "ModuleNotFoundError") {
+		text += "; --requirements_file, --setup_file and --extra_package bring packages to workers in processes"
+	}
+	return text
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimLeft(text, "\n"), "\n")
+	return line
+}
+
+var (
+	frame = regexp.MustCompile(`^ +File "(.*)", line (\d+), in (.*)$`)
+	// whileRunning is what Beam adds to an exception; what failed is said before.
+	whileRunning = regexp.MustCompile(` \[while running '.*'\]$`)
+)
+
+// readStack returns the first line of what was raised last, and the last frame
+// that is the user's.
+func readStack(stack string) (raised, place string) {
+	inStack := false
+	for line := range strings.Lines(stack) {
+		line = strings.TrimRight(line, "\n")
+		switch m := frame.FindStringSubmatch(line); {
+		case m != nil:
+			inStack = true
+			if isUsers(m[1]) {
+				place = fmt.Sprintf("%s, line %s, in %s", m[1], m[2], m[3])
+			}
+		case inStack && line != "" && !strings.HasPrefix(line, " "):
+			raised, inStack = whileRunning.ReplaceAllString(line, ""), false
+		}
+	}
+	return raised, place
+}
+
+func isUsers(path string) bool {
+	return !slices.ContainsFunc([]string{"apache_beam/", "site-packages/", "lib/python"}, func(part string) bool { return strings.Contains(path, part) })
+}

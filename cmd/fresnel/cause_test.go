@@ -1,0 +1,40 @@
+package main
+
+import "testing"
+
+const raised = `user code failed in Divide: Traceback (most recent call last):
+  File "apache_beam/runners/common.py", line 1512, in apache_beam.runners.common.DoFnRunner.process
+  File "/home/a/raises.py", line 3, in divide
+    return 1 / x
+           ~~^~~
+ZeroDivisionError: division by zero
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/venv/lib/python3.11/site-packages/apache_beam/worker.py", line 310, in _execute
+    response = task()
+               ^^^^^^
+  File "/home/a/raises.py", line 3, in divide
+    return 1 / x
+           ~~^~~
+  File "/venv/lib/python3.11/site-packages/numpy/core.py", line 9, in divide
+ZeroDivisionError: division by zero [while running 'Divide']
+and more of it
+`
+
+func TestTheCauseOfAFailureIsALine(t *testing.T) {
+	t.Parallel()
+	for why, want := range map[string]string{
+		raised: "user code failed in Divide: ZeroDivisionError: division by zero (/home/a/raises.py, line 3, in divide)",
+		"F: Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nModuleNotFoundError: No module named 'x'": "F: ModuleNotFoundError: No module named 'x' (a.py, line 1, in f)" +
+			"; --requirements_file, --setup_file and --extra_package bring packages to workers in processes",
+		"Kafka source Read: no such topic: make it\nmore": "Kafka source Read: no such topic: make it",
+		"Traceback (most recent call last):":              "",
+		"":                                                "",
+	} {
+		if got := cause(why); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+}
