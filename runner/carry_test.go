@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,36 @@ func TestAChangedPipelineGoesOn(t *testing.T) {
 	}
 	if fresh := len(w.r.sinks["fresh"].got()); fresh != 2*perSplit-before {
 		t.Errorf("the new sink got %d elements, %d were read before it was there", fresh, before)
+	}
+}
+
+// TestALargeSideInputGoesOn: what of it is in blocks is there under other numbers.
+func TestALargeSideInputGoesOn(t *testing.T) {
+	w := newWorld(t)
+	const each, size = 30, 10_000
+	for i := range 2 {
+		var batch [][]byte
+		for k := range each {
+			batch = append(batch, at(0, "a", fmt.Sprintf("%0*d", size, i*each+k)))
+		}
+		w.r.sources["names"].batches[i] = [][]byte{slices.Concat(batch...)}
+	}
+	w.r.do["side"] = func(c *call) error {
+		c.in = inMinutes
+		return c.each(func(e *item) error {
+			names, err := c.getAll(iterableKey("side", nil))
+			return firstError(err, c.out(e.pair(e.key, fmt.Sprint(len(strings.Split(valuesOfPairs(names), "+"))))))
+		})
+	}
+	old := w.halt(t.TempDir(), 300*time.Millisecond)
+	w.goOn(w.changed(), old, t.TempDir())
+	for _, s := range w.sided.got() {
+		if !strings.HasSuffix(s, fmt.Sprint("=", 2*each)) {
+			t.Fatalf("an element saw %s", s)
+		}
+	}
+	if n := len(w.sided.got()); n != 2*perSplit {
+		t.Errorf("%d elements, want %d", n, 2*perSplit)
 	}
 }
 

@@ -141,8 +141,13 @@ func (w *carryWriter) side(from, to sideKey) {
 	prefix := string(appendStage(noteSide, from.stage, from.input))
 	there := string(appendStage(noteSide, to.stage, to.input))
 	err := w.old.journal.disk.Notes(prefix, string(appendStage(noteSide, from.stage, from.input+1)), func(key string, row []byte) error {
-		w.note(there+key[len(prefix):], slices.Clone(row))
-		return w.err
+		n, ok := sideNoteOf(key[len(prefix):], slices.Clone(row))
+		if !ok {
+			return badNote("a side input")
+		}
+		moved, err := n.Moved(func(id uint64) uint64 { return uint64(w.block(engine.BlockID(id))) })
+		w.note(there+key[len(prefix):], moved)
+		return firstError(w.err, err)
 	})
 	w.err = firstError(w.err, err)
 }
@@ -212,21 +217,28 @@ func (j *job) tellTook() {
 	}
 }
 
-// place copies a block that goes on.
+// place is where a block goes on.
 func (w *carryWriter) place(stage, input int, id engine.BlockID) []engine.Place {
 	var all []engine.Place
 	for _, to := range w.blocks[inputKey{stage, input}] {
-		if w.ids[id] == 0 {
-			data := w.old.store.Block(uint64(id))
-			if data == nil {
-				w.err = firstError(w.err, badNote(fmt.Sprintf("block %d, which waits, is not there", id)))
-				return nil
-			}
-			w.ids[id] = engine.BlockID(w.job.store.AddBlock(data))
-		}
-		all = append(all, engine.Place{Stage: to.stage, Input: to.input, Block: w.ids[id]})
+		all = append(all, engine.Place{Stage: to.stage, Input: to.input, Block: w.block(id)})
 	}
 	return all
+}
+
+// block copies a block, once, and returns its new number.
+func (w *carryWriter) block(id engine.BlockID) engine.BlockID {
+	if w.ids[id] == 0 {
+		data := w.old.store.Block(uint64(id))
+		if data == nil {
+			w.err = firstError(w.err, badNote(fmt.Sprintf("block %d is not there", id)))
+		}
+		there := w.job.store.AddBlock(data)
+		w.batch.Release(there) // it is read from the disk, as after a crash
+		w.count(len(data))
+		w.ids[id] = engine.BlockID(there)
+	}
+	return w.ids[id]
 }
 
 // tell says what the job begins with.

@@ -91,15 +91,20 @@ func (j *job) recoverSides(st *stage) error {
 	return nil
 }
 
+// sideNoteOf reads a row, by its key after the side input.
+func sideNoteOf(key string, row []byte) (state.SideNote, bool) {
+	window, rest, ok := cutOrdered(key)
+	return state.SideNote{Window: window, Paged: len(rest) == 13 && rest[12] == sidePaged, Data: row}, ok
+}
+
 func (l *journal) recoverSide(stage, side int, s *state.SideInput) error {
 	from := string(appendStage(noteSide, stage, side))
 	to := string(appendStage(noteSide, stage, side+1))
 	return l.disk.Notes(from, to, func(key string, row []byte) error {
-		window, rest, ok := cutOrdered(key[len(from):])
+		n, ok := sideNoteOf(key[len(from):], row)
 		if !ok {
 			return badNote("a side input")
 		}
-		n := state.SideNote{Window: window, Paged: len(rest) == 13 && rest[12] == sidePaged, Data: row}
 		if err := s.Load(&n); err != nil {
 			return &beam.Error{Code: beam.BadData, What: "the job's state on disk does not parse", Cause: err}
 		}

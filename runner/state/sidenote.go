@@ -92,6 +92,22 @@ func (s *SideInput) Load(n *SideNote) error {
 	return nil
 }
 
+// Moved returns the note with its blocks under other numbers, for another job's
+// store.
+func (n *SideNote) Moved(number func(block uint64) uint64) ([]byte, error) {
+	if !n.Paged {
+		return n.Data, nil
+	}
+	l, err := parsePlaces(n.Data)
+	if err != nil || l == nil {
+		return nil, errors.Join(errSideNote, err)
+	}
+	for i, p := range l.pages {
+		l.pages[i].Page = store.Stowed(number(p.Block()), p.Size())
+	}
+	return l.appendPlaces(nil), nil
+}
+
 func parsePlaces(b []byte) (*layer, error) {
 	l := &layer{}
 	for len(b) > 0 {
