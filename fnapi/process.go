@@ -137,6 +137,10 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 		Path: argv[0], Args: argv[1:], Env: append(os.Environ(), env...),
 		Line: func(line string) {
 			tail.Add(line)
+			w.log(LogEntry{Severity: w.shown(line), Message: line})
+		},
+		Err: func(line string) {
+			tail.Add(line)
 			w.log(LogEntry{Severity: int(fnpb.LogEntry_Severity_INFO), Message: line})
 		},
 	})
@@ -149,6 +153,16 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s%s ended with %s", w.id, w.weightText(), tail.Describe(p.Err()))})
 	}()
 	return childHandle{p}, nil
+}
+
+// shown has a line that a worker printed shown to the user, and returns the
+// severity that it has besides.
+func (w *worker) shown(line string) int {
+	if w.server.cfg.Printed == nil || w.leased() == nil {
+		return int(fnpb.LogEntry_Severity_INFO)
+	}
+	w.server.cfg.Printed(line)
+	return int(fnpb.LogEntry_Severity_DEBUG)
 }
 
 func cannotStart(where, program string, err error) error {

@@ -63,6 +63,21 @@ func TestProcessesServeBundlesAndTheirOutputIsLogged(t *testing.T) {
 	}
 }
 
+// TestWhatProcessesPrintIsShownIfSomebodyWantsIt, and is no more than a detail of
+// the log then.
+func TestWhatProcessesPrintIsShownIfSomebodyWantsIt(t *testing.T) {
+	t.Parallel()
+	printed := make(chan string, 10)
+	r := newRig(t, fnapi.Config{Printed: func(line string) { printed <- line }})
+	r.pool(fnapi.Environment{Env: harness("echo"), Parallelism: 1})
+	if line := await(t, printed, "line"); line != "harness echo of the test starts" {
+		t.Errorf("printed %q", line)
+	}
+	if e := r.awaitLog("harness echo of the test starts"); e.Severity != 2 {
+		t.Errorf("severity %d", e.Severity)
+	}
+}
+
 func TestProcessThatDiesInABundleIsReplaced(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

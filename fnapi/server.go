@@ -41,6 +41,9 @@ type Config struct {
 	// Processes has DOCKER environments run in local processes, also where a Docker
 	// engine answers.
 	Processes bool
+	// Printed, if set, receives what worker processes of jobs print to stdout. Calls
+	// come from several goroutines.
+	Printed func(line string)
 	// StartPatience is how long a pool tries to start a first worker before it
 	// fails; 30 s if zero.
 	StartPatience time.Duration

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"os/exec"
 
 	"fresnel/fnapi/boot"
@@ -14,7 +15,10 @@ import (
 // of Beam's containers.
 func bootHarness(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("fresnel boot", flag.ContinueOnError)
-	cfg := boot.Config{Print: func(line string) { fmt.Println(line) }}
+	cfg := boot.Config{
+		Output: func(line string) { fmt.Println(line) },
+		Print:  func(line string) { fmt.Fprintln(os.Stderr, line) },
+	}
 	fs.StringVar(&cfg.ID, "id", "", "the worker's id (required)")
 	fs.StringVar(&cfg.Provision, "provision_endpoint", "", "where the runner provisions workers, as host:port (required)")
 	fs.StringVar(&cfg.Logging, "logging_endpoint", "", "where the runner takes logs (default: from the provision info, as the next two)")

@@ -100,6 +100,7 @@ func runPipeline(_ context.Context, args []string) error {
 	defer env.Release()
 	cl := &client{python: env.Path, endpoint: c.server, environment: c.environment, name: p.name(), from: c.from, args: p.args, stdout: w.stdout, stderr: w.stderr}
 	if cl.endpoint == "" {
+		c.printed = w.stdout
 		s, err := startServerFor(c.serveConfig, cl)
 		if err != nil {
 			return err

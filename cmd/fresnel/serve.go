@@ -38,6 +38,8 @@ type serveConfig struct {
 	serveHTTP   bool
 	pprof       string
 	workers     workerFlags
+	// printed gets what worker processes print, nil if that is only logged.
+	printed io.Writer
 	// environment is where pipelines run that ask for containers.
 	environment string
 }
@@ -159,6 +161,9 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 	harnesses := fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log, Processes: strings.EqualFold(c.environment, "process")}
 	if err = c.workers.configure(&harnesses); err != nil {
 		return err
+	}
+	if c.printed != nil {
+		harnesses.Printed = func(line string) { _, _ = io.WriteString(c.printed, line+"\n") } // as print does
 	}
 	if s.harnesses, err = fnapi.NewServer(harnesses); err != nil {
 		return err

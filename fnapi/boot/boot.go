@@ -45,6 +45,9 @@ type Config struct {
 	Python string
 	// Print receives what the harness and the installation print, by lines.
 	Print func(line string)
+	// Output receives, in place of Print, what the harness writes to its stdout, if
+	// set.
+	Output func(line string)
 	// Started is called once the harness's process runs, if set.
 	Started func()
 }

@@ -47,6 +47,9 @@ func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interp
 // it ends or ctx does.
 func runHarness(ctx context.Context, cfg Config, spec child.Spec) error {
 	spec.Env, spec.Line = append(python.Environ(), spec.Env...), cfg.Print
+	if cfg.Output != nil {
+		spec.Line, spec.Err = cfg.Output, cfg.Print
+	}
 	p, err := child.Start(spec)
 	if err != nil {
 		return fmt.Errorf("cannot start %s: %w", spec.Path, err)

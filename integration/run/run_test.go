@@ -96,6 +96,18 @@ func TestAProgramThatSaysNothingRunsHere(t *testing.T) {
 	}
 }
 
+// TestWhatFunctionsPrintIsSeen wherever they run.
+func TestWhatFunctionsPrintIsSeen(t *testing.T) {
+	t.Parallel()
+	for _, environment := range []string{"loopback", "process"} {
+		cmd := exec.CommandContext(t.Context(), fresnel(t), "run", "--python="+python(t), "--environment="+environment, "testdata/prints.py")
+		out, err := cmd.Output()
+		if err != nil || strings.Count(string(out), "printed by a function: 7\n") != 1 {
+			t.Errorf("%s: %v, stdout %q", environment, err, out)
+		}
+	}
+}
+
 // TestProgressForMachines reads what --json says.
 func TestProgressForMachines(t *testing.T) {
 	t.Parallel()

@@ -23,8 +23,8 @@ type Spec struct {
 	Env []string
 	Dir string
 	// Line is called with each line of stdout and stderr, without its end. Calls
-	// come one at a time.
-	Line func(line string)
+	// come one at a time. If Err is set it gets those of stderr, while Line may run.
+	Line, Err func(line string)
 }
 
 // Process is a child.
@@ -43,16 +43,20 @@ func Start(spec Spec) (*Process, error) {
 	// A grandchild that keeps the pipe does not keep us.
 	cmd.WaitDelay = time.Second
 	output := &lines{each: spec.Line}
-	cmd.Stdout, cmd.Stderr = output, output
+	second := output
+	if spec.Err != nil {
+		second = &lines{each: spec.Err}
+	}
+	cmd.Stdout, cmd.Stderr = output, second
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
-	go p.run(started, output)
+	go p.run(started, output, second)
 	return p, <-started
 }
 
 // run starts the child and waits for it on one thread, since the kernel binds
 // "kill me when my parent ends" to the parent's thread.
-func (p *Process) run(started chan<- error, output *lines) {
+func (p *Process) run(started chan<- error, outputs ...*lines) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := p.cmd.Start()
@@ -64,7 +68,9 @@ func (p *Process) run(started chan<- error, output *lines) {
 	}
 	err = p.cmd.Wait()
 	killGroup(p.cmd.Process.Pid)
-	output.flush()
+	for _, o := range outputs {
+		o.flush()
+	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
 	}

@@ -67,6 +67,19 @@ func TestOutputComesByLines(t *testing.T) {
 	}
 }
 
+func TestErrorsComeApartIfThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	out, err := newLog(), newLog()
+	p, started := child.Start(child.Spec{Path: "sh", Args: []string{"-c", `echo one; echo two >&2; printf three; printf four >&2`}, Env: os.Environ(), Line: out.add, Err: err.add})
+	if started != nil {
+		t.Fatal(started)
+	}
+	wait(t, p.Done())
+	if out.all() != "one|three" || err.all() != "two|four" {
+		t.Errorf("lines %s and %s", out.all(), err.all())
+	}
+}
+
 func TestEndlessOutputWithoutALineEndIsCut(t *testing.T) {
 	t.Parallel()
 	l := newLog()
