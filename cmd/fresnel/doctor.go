@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -103,6 +104,10 @@ func (x examination) interpreter(ctx context.Context) finding {
 	bare, none := python.Bare(ctx)
 	if none != nil {
 		return well(check, "%v", none).but("problem", "install Python 3.11, or name one with --python")
+	}
+	if exec.CommandContext(ctx, bare.Path, "-c", "import ensurepip, venv").Run() != nil {
+		return well(check, "no environment with apache-beam is active, and %s cannot make one", bare.Path).
+			but("problem", "install its venv module (Debian has it in the package python3-venv), or name another Python with --python")
 	}
 	f := well(check, "no environment with apache-beam is active; Python %s is at %s", bare.Version, bare.Path)
 	if x.python != "" && err != nil {
