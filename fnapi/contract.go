@@ -24,6 +24,9 @@ type Environment struct {
 	RetrievalEndpoint string
 	// Parallelism is the number of workers wanted; 0 leaves it to the pool.
 	Parallelism int
+	// ComesBack tells that a service that started workers and is away should be
+	// waited for. That of LOOPBACK ends with its job's client.
+	ComesBack bool
 	// Job names the job for logs.
 	Job beam.JobID
 }

@@ -294,7 +294,7 @@ func (p *pool) gaveUp(err error) bool {
 		p.failing = time.Now()
 	}
 	giveUp := isHopeless(err) || !p.proven && isEarlyDeath(err) && p.failures >= maxFailures ||
-		time.Since(p.failing) > p.server.cfg.StartPatience
+		time.Since(p.failing) > p.patience()
 	if p.up > 0 || !giveUp {
 		if p.failures == 1 {
 			p.warn("An SDK harness could not be started, trying again: " + err.Error())
@@ -304,6 +304,14 @@ func (p *pool) gaveUp(err error) bool {
 	p.failed = true
 	p.events.tell(func(e PoolEvents) { e.PoolFailed(err) })
 	return true
+}
+
+// patience is how long no worker may be there. Called with p.mu held.
+func (p *pool) patience() time.Duration {
+	if p.proven && p.env.ComesBack {
+		return p.server.cfg.AwayPatience
+	}
+	return p.server.cfg.StartPatience
 }
 
 func (p *pool) warn(text string) {

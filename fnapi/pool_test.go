@@ -159,6 +159,35 @@ func TestServicesOfOneEnvironmentJoinAndLeave(t *testing.T) {
 	}
 }
 
+// TestServiceThatIsAwayForLongIsUsedAgain, unless it is one that ended with its
+// job's client.
+func TestServiceThatIsAwayForLongIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	for comesBack, name := range map[bool]string{true: "EXTERNAL", false: "LOOPBACK"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, fnapi.Config{StartPatience: 200 * time.Millisecond})
+			service := fnapitest.StartPool(t, fnapitest.Die)
+			r.pool(fnapi.Environment{Env: service.Environment(), ComesBack: comesBack})
+			w := r.up()
+			service.Refuse("it restarts")
+			_, err := finish(t, w.Start(bundle(stage(nil), &output{}, "x")))
+			wantCode(t, err, beam.Unavailable)
+			if !comesBack {
+				wantCode(t, await(t, r.failed, "failure"), beam.Unavailable, "it restarts")
+				return
+			}
+			select {
+			case err := <-r.failed:
+				t.Errorf("the pool failed: %v", err)
+			case <-time.After(time.Second):
+			}
+			service.Refuse("")
+			r.up()
+		})
+	}
+}
+
 func TestServiceThatCannotStartWorkersSaysWhy(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{StartPatience: 200 * time.Millisecond})

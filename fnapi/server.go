@@ -47,6 +47,9 @@ type Config struct {
 	// StartPatience is how long a pool tries to start a first worker before it
 	// fails; 30 s if zero.
 	StartPatience time.Duration
+	// AwayPatience is that of a pool that has had workers and whose service comes
+	// back; 10 minutes if zero.
+	AwayPatience time.Duration
 	// ConnectPatience is how long a worker that was started may take to open its
 	// control stream, dependencies to install included; 10 minutes if zero.
 	ConnectPatience time.Duration
@@ -77,6 +80,7 @@ func (c Config) withDefaults() Config {
 		c.Executable, _ = os.Executable()
 	}
 	setDuration(&c.StartPatience, 30*time.Second)
+	setDuration(&c.AwayPatience, 10*time.Minute)
 	setDuration(&c.ConnectPatience, 10*time.Minute)
 	setDuration(&c.OutputPatience, 2*time.Minute)
 	setDuration(&c.AnswerPatience, 5*time.Minute)

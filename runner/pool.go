@@ -36,7 +36,7 @@ func (j *job) startPools() error {
 	for _, p := range j.pools {
 		pool, err := j.runner.cfg.Harnesses.Pool(j.life, fnapi.Environment{
 			ID: p.env, Env: j.plan.Environments[p.env], Options: options, Job: j.sub.ID,
-			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.parallelism(),
+			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.parallelism(), ComesBack: j.opts.EnvironmentType() == "EXTERNAL",
 		}, p)
 		if err != nil {
 			return err
