@@ -87,10 +87,12 @@ func (x *harnessExecutor) placed(err error) error {
 	if !errors.As(err, &be) || be.Where != "" || be.Code != beam.UserCode {
 		return x.stage.placed(err)
 	}
-	named := *be
-	if m := whileRunning.FindAllStringSubmatch(be.What, -1); m != nil {
-		named.Where = m[len(m)-1][1]
+	m := whileRunning.FindAllStringSubmatch(be.What, -1)
+	if m == nil {
+		return x.stage.placed(err) // other SDKs do not say which of the steps it was
 	}
+	named := *be
+	named.Where = m[len(m)-1][1]
 	return &named
 }
 

@@ -134,6 +134,14 @@ func TestAnErrorOfUserCodeEndsABoundedJobAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnErrorOfUserCodeNamesTheStepsItMayBeIn(t *testing.T) {
+	r := newRig(t)
+	r.do["make"] = create(at(0, "k", "v"))
+	r.do["work"] = func(c *call) error { c.ReadAll(); return errors.New("Error: no\n    at Context (file.js:1:1)") }
+	r.sink("out")
+	r.start(simple()).wantError(beam.UserCode, "user code failed in Work: Error: no\n    at Context")
+}
+
 func TestAnErrorOfUserCodeIsRetriedInABoundedJobIfItsUserSaysSo(t *testing.T) {
 	r := newRig(t)
 	r.options["bundle_retries"] = 2
