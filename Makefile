@@ -20,6 +20,7 @@ need := internal/tools/need.sh
 venv := .venv/ready
 kafka := .cache/kafka/ready
 gosuites := .cache/gosdk/ready
+tssuites := .cache/typescript/ready
 
 # Modules beside the main one: what they need, the runner must not.
 modules := $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod examples/*/*/go.mod))
@@ -94,6 +95,9 @@ parts: $(kafka) ## fetch the real Kafka and MariaDB that tests run on
 .PHONY: gosuites
 gosuites: $(gosuites) ## build the tests of Beam's Go SDK that integration runs
 
+.PHONY: tssuites
+tssuites: $(tssuites) ## build the TypeScript SDK with its tests (needs Node.js), which integration runs where it is built
+
 .PHONY: venv
 venv: $(venv) ## make .venv, with the Beam that tests and demo run
 
@@ -116,6 +120,13 @@ $(prism): $(wildcard integration/bench/prism/*)
 
 $(gosuites): $(wildcard integration/conformance/gosdk/*)
 	cd integration/conformance/gosdk && $(GO) test -c -ldflags='-s -w' -o $(CURDIR)/$(@D)/ $$($(GO) list -f '{{join .Imports " "}}')
+	touch $@
+
+$(tssuites): go.mod # its dependencies are what its lock file says
+	@$(need) 'command -v npx' nodejs npm
+	rm -rf $(@D) && mkdir -p .cache
+	cp -R "$$($(GO) list -m -f '{{.Dir}}' github.com/apache/beam/sdks/v2)/typescript" $(@D) && chmod -R u+w $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npx ttsc -p .
 	touch $@
 
 $(venv): internal/tools/requirements.txt
