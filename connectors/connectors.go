@@ -88,8 +88,9 @@ type Source interface {
 // Continuer is a Source that can tell whether a position, of a source of the same
 // kind that was configured otherwise, is one that it can go on from.
 type Continuer interface {
-	// Continues returns an error that says, as a clause, why it is not.
-	Continues(s Split, position []byte) error
+	// Continues returns an error that says, as a clause, why it is not. The position
+	// is that of a source which was made from the payload.
+	Continues(payload, position []byte) error
 }
 
 // Describer is a Source whose positions can be told to people.

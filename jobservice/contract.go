@@ -65,6 +65,12 @@ type Runner interface {
 	Run(ctx context.Context, s *Submission, drain <-chan struct{}, r Reporter) error
 }
 
+// Looker is a Runner that can tell, in JSON of its own, what a job has in its
+// state: of one that it runs, or that was stopped and kept.
+type Looker interface {
+	Look(s *Submission) ([]byte, error)
+}
+
 // Reporter takes what a running job tells its clients. Methods are safe for
 // concurrent use and never block on a client.
 type Reporter interface {

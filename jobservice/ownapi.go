@@ -5,6 +5,7 @@ import (
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"fresnel/internal/beam"
 )
@@ -18,6 +19,8 @@ const (
 	StopMethod = "/fresnel.v1.JobService/Stop"
 	// HaltMethod does so once what is under way is finished.
 	HaltMethod = "/fresnel.v1.JobService/Halt"
+	// InspectMethod answers with a StringValue: what the job has in its state, in JSON.
+	InspectMethod = "/fresnel.v1.JobService/Inspect"
 )
 
 // ownAPI is the service that they are of.
@@ -25,24 +28,36 @@ var ownAPI = grpc.ServiceDesc{
 	ServiceName: "fresnel.v1.JobService",
 	HandlerType: (*any)(nil),
 	Methods: []grpc.MethodDesc{
-		{MethodName: "Stop", Handler: handler(StopMethod, (*Service).Stop)},
-		{MethodName: "Halt", Handler: handler(HaltMethod, (*Service).Halt)},
+		{MethodName: "Stop", Handler: handler(StopMethod, answer((*Service).Stop))},
+		{MethodName: "Halt", Handler: handler(HaltMethod, answer((*Service).Halt))},
+		{MethodName: "Inspect", Handler: handler(InspectMethod, func(s *Service, id beam.JobID) (any, error) {
+			text, err := s.Inspect(id)
+			return wrapperspb.String(string(text)), err
+		})},
 	},
 }
 
+// answer makes the answer of a method that returns the job's state.
+func answer(do func(*Service, beam.JobID) (jobpb.JobState_Enum, error)) func(*Service, beam.JobID) (any, error) {
+	return func(s *Service, id beam.JobID) (any, error) {
+		state, err := do(s, id)
+		return &jobpb.CancelJobResponse{State: state}, err
+	}
+}
+
 // handler serves a method that does something to one job.
-func handler(method string, do func(*Service, beam.JobID) (jobpb.JobState_Enum, error)) grpc.MethodHandler {
+func handler(method string, do func(*Service, beam.JobID) (any, error)) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // gRPC's order
 		req := &jobpb.CancelJobRequest{}
 		if err := decode(req); err != nil {
 			return nil, err
 		}
 		serve := func(_ context.Context, req any) (any, error) {
-			state, err := do(srv.(*Service), beam.JobID(req.(*jobpb.CancelJobRequest).GetJobId()))
+			resp, err := do(srv.(*Service), beam.JobID(req.(*jobpb.CancelJobRequest).GetJobId()))
 			if err != nil {
-				return nil, err
+				return nil, asStatus(err)
 			}
-			return &jobpb.CancelJobResponse{State: state}, nil
+			return resp, nil
 		}
 		if intercept == nil {
 			return serve(ctx, req)

@@ -205,6 +205,22 @@ func (s *Service) Halt(id beam.JobID) (jobpb.JobState_Enum, error) {
 	return j.requestHalt()
 }
 
+// Inspect tells, in JSON, what a job that runs, or was stopped, has in its state.
+func (s *Service) Inspect(id beam.JobID) ([]byte, error) {
+	j, err := s.find(string(id))
+	if err != nil {
+		return nil, err
+	}
+	looker, ok := s.runner.(Looker)
+	j.mu.Lock()
+	there := j.runs() || j.idle == idleKept && j.takenBy == ""
+	j.mu.Unlock()
+	if !ok || !there {
+		return nil, status.Errorf(codes.FailedPrecondition, "job %s neither runs nor waits: nothing is kept of it", id)
+	}
+	return looker.Look(j.submission(""))
+}
+
 // Drain asks a job to stop its sources and finish, and returns its state, as
 // the RPC does.
 func (s *Service) Drain(id beam.JobID) (jobpb.JobState_Enum, error) {

@@ -26,7 +26,7 @@ func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *tra
 	mem := newMemory(r.budget, r.cfg.SpillDir)
 	j := &job{runner: r, memory: mem, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options),
 		store: mem.newStore(), gates: newGates(), mappings: map[sideKey]*windowMapping{}, coders: newCoders(plan), clock: newWallClock(),
-		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
+		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), looks: make(chan func()), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
 	j.metrics, j.logs = newMetrics(), newHarnessLog(j)
 	rep.Metrics(j.readMetrics)

@@ -261,3 +261,35 @@ func edit(p pipe, id string, change func(*pipepb.ParDoPayload)) {
 	change(d)
 	spec.Payload, _ = proto.Marshal(d) // as above
 }
+
+// TestARunningJobIsInspected: what it has in its state is told while it runs, by
+// step and cell, and of one that was halted from its disk.
+func TestARunningJobIsInspected(t *testing.T) {
+	w := newWorld(t)
+	dir, halt := t.TempDir(), make(chan struct{})
+	w.r.submitted = func(s *jobservice.Submission) {
+		s.ID, s.Dir, s.Epoch, s.Halt = "looked-at", dir, 1, halt
+		w.last = s
+	}
+	j := w.r.startWhole(w.pipe())
+	seen := func() string {
+		text, err := w.r.runner.Look(w.last)
+		if err != nil {
+			return err.Error()
+		}
+		return string(text)
+	}
+	all := []string{`"Name":"Work"`, `"Name":"bag"`, `"Timers":true`, `"Text":"batch `, `"Commits":`, `"GroupBytes":`}
+	has := func() bool {
+		text := seen()
+		return !slices.ContainsFunc(all, func(word string) bool { return !strings.Contains(text, word) })
+	}
+	wait(t, "a look at all of its state", has)
+	close(halt)
+	if err := j.end(); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if !has() {
+		t.Errorf("of a job that was halted: %s", seen())
+	}
+}

@@ -117,7 +117,7 @@ func (m *matcher) source(i int, st *stage) error {
 	if was.URN != is.URN {
 		why = fmt.Sprintf("the source is %s now, and was %s", is.URN, was.URN)
 	} else if !bytes.Equal(was.Payload, is.Payload) {
-		why = m.reconfigured(x, is)
+		why = m.reconfigured(x, was.Payload, is)
 	}
 	if why != "" {
 		delete(m.stages, i)
@@ -128,7 +128,7 @@ func (m *matcher) source(i int, st *stage) error {
 
 // reconfigured tells why positions do not fit a source's new configuration, "" if
 // they do.
-func (m *matcher) reconfigured(x *sourceExecutor, is *translate.ConnectorStage) string {
+func (m *matcher) reconfigured(x *sourceExecutor, was []byte, is *translate.ConnectorStage) string {
 	src, err := m.old.runner.connectors[is.URN].Source(connectors.Transform{URN: is.URN, Payload: is.Payload, Name: is.Transform, Durable: true})
 	if err != nil {
 		return "" // the run tells of it
@@ -139,7 +139,7 @@ func (m *matcher) reconfigured(x *sourceExecutor, is *translate.ConnectorStage) 
 		return "the source's configuration has changed"
 	}
 	for _, sp := range x.splits {
-		if err := c.Continues(sp.split, sp.position); err != nil {
+		if err := c.Continues(was, sp.position); err != nil {
 			return err.Error()
 		}
 	}

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"sync/atomic"
 	"time"
 
 	"fresnel/internal/beam"
@@ -25,11 +26,21 @@ type groupExecutor struct {
 	shards []*window.Shard
 	// held is what each shard was last counted to hold.
 	held []int64
+	// sizes are what is in the shards, for who looks at the job.
+	sizes []groupSize
 	// logs are what the shards of a durable job keep on disk; snapshots tells that
 	// what a bundle does cannot be done again, since the user's window function is
 	// asked.
 	logs      []*groupLog
 	snapshots bool
+}
+
+// groupSize is what is in a shard, about.
+type groupSize struct{ keys, bytes atomic.Int64 }
+
+func (s *groupSize) measure(sh *window.Shard) {
+	s.keys.Store(int64(sh.Keys()))
+	s.bytes.Store(sh.Bytes())
 }
 
 func (j *job) newGroup(s *stage) (executor, error) {
@@ -52,7 +63,7 @@ func (j *job) newGroup(s *stage) (executor, error) {
 	}
 	x := &groupExecutor{native: native{job: j, stage: s, once: true}, snapshots: merge != nil}
 	x.work, x.end = x.group, x.letGo
-	x.held = make([]int64, s.spec.Shards)
+	x.held, x.sizes = make([]int64, s.spec.Shards), make([]groupSize, s.spec.Shards)
 	return x, x.makeShards(grouping)
 }
 
@@ -66,6 +77,7 @@ func (x *groupExecutor) makeShards(g *window.Grouping) error {
 		if err != nil {
 			return err
 		}
+		x.sizes[i].measure(sh)
 		x.shards, x.logs = append(x.shards, sh), append(x.logs, log)
 	}
 	return nil
@@ -104,6 +116,7 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	}
 	out.Flush()
 	x.job.memory.hold(sh, &x.held[work.Shard])
+	x.sizes[work.Shard].measure(sh)
 	c.out.Shards = append(c.out.Shards, groupTimes(work.Shard, sh))
 	if x.logs != nil {
 		c.fx.groups = append(c.fx.groups, x.logs[work.Shard].logged(x.stage.index, b, work, sh, x.snapshots))

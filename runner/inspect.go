@@ -47,6 +47,8 @@ type StageInspection struct {
 type SplitInspection struct {
 	ID       string
 	Position []byte
+	// Text is the position for people, if the source can tell it.
+	Text string
 }
 
 // Inspect reads what a durable job, which must not be running, keeps in its
@@ -90,9 +92,14 @@ func (j *job) inspect() (*Inspection, error) {
 	return in, j.checkBlocks()
 }
 
-func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspection, error) {
-	in := StageInspection{Name: st.plan.Name, Watermark: snap.Input, Blocks: snap.Blocks + snap.Apart,
+// basicInspection is what the engine knows.
+func basicInspection(st *stage, snap engine.StageSnapshot) StageInspection {
+	return StageInspection{Name: st.plan.Name, Watermark: snap.Input, Blocks: snap.Blocks + snap.Apart,
 		Elements: snap.Elements, Bytes: snap.Bytes, Apart: snap.Apart}
+}
+
+func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspection, error) {
+	in := basicInspection(st, snap)
 	switch x := st.executor.(type) {
 	case *groupExecutor:
 		for _, sh := range x.shards {
@@ -100,9 +107,7 @@ func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspectio
 			in.GroupBytes += sh.Bytes()
 		}
 	case *sourceExecutor:
-		for _, sp := range x.splits {
-			in.Splits = append(in.Splits, SplitInspection{sp.split.ID, sp.position})
-		}
+		in.Splits = x.inspectSplits()
 	case *sinkExecutor:
 		for _, e := range j.journal.unwritten {
 			if e.Stage == st.index {

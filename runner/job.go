@@ -69,6 +69,8 @@ type job struct {
 	reports          chan report
 	// asked takes questions for how far the job is.
 	asked chan chan<- engine.Snapshot
+	// looks takes what is to be done in the loop, by who looks at the job.
+	looks chan func()
 	// last is how far the job had come when its loop ended.
 	last atomic.Pointer[engine.Snapshot]
 	// inFlight has the stage of each bundle that was started and is neither
@@ -184,6 +186,9 @@ func (j *job) loop(drain <-chan struct{}) error {
 			ready = j.take(r)
 		case answer := <-j.asked:
 			answer <- j.engine.Snapshot()
+			ready = j.step(engine.Event{})
+		case f := <-j.looks:
+			f()
 			ready = j.step(engine.Event{})
 		case <-wake.C:
 			ready = j.step(engine.Event{})

@@ -488,6 +488,9 @@ func (s *fakeSource) Close() error {
 	return nil
 }
 
+// DescribePosition implements connectors.Describer.
+func (s *fakeSource) DescribePosition(position []byte) string { return "batch " + string(position) }
+
 func number(s string) int {
 	var n int
 	_, _ = fmt.Sscan(s, &n)

@@ -68,6 +68,9 @@ type Runner struct {
 	readOnly bool
 	// carrying is held by who has the state of a stopped job open.
 	carrying *sync.Mutex
+	// running are the jobs that run, guarded by mu.
+	mu      *sync.Mutex
+	running map[beam.JobID]*job
 	// maxBundle bounds the elements of a bundle, where a block does not have more.
 	maxBundle  int
 	connectors map[string]connectors.Connector
@@ -85,7 +88,7 @@ func New(cfg Config) *Runner {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Runner{cfg: cfg, maxBundle: maxBundle, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}, carrying: &sync.Mutex{}}
+	r := &Runner{cfg: cfg, maxBundle: maxBundle, budget: newBudget(cfg.MemoryLimit), connectors: map[string]connectors.Connector{}, carrying: &sync.Mutex{}, mu: &sync.Mutex{}, running: map[beam.JobID]*job{}}
 	for _, c := range cfg.Connectors {
 		for _, urn := range c.URNs() {
 			r.connectors[urn] = c
@@ -141,6 +144,7 @@ func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan
 		return err
 	}
 	defer j.close()
+	defer r.enlist(j)()
 	return j.run(drain)
 }
 

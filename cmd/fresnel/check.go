@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,7 +174,7 @@ func (c *checker) stage(s *runner.StageInspection) {
 		fmt.Fprintf(c.out, "    state %s: %d keys, %d entries, %d bytes\n", st.Name, st.Keys, st.Entries, st.Bytes)
 	}
 	for _, sp := range s.Splits {
-		fmt.Fprintf(c.out, "    split %s: at %q\n", sp.ID, sp.Position)
+		fmt.Fprintf(c.out, "    split %s: at %s\n", sp.ID, cmp.Or(sp.Text, strconv.Quote(string(sp.Position))))
 	}
 	for _, e := range s.Entries {
 		fmt.Fprintf(c.out, "    outbox %d: entry %d, of %d blocks, may not be written yet\n", e.Shard, e.N, len(e.Blocks))

@@ -14,7 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"fresnel/internal/beam"
 	"fresnel/jobservice/jobclient"
+	"fresnel/runner"
 )
 
 // defaultServer is where a server listens that was started without flags.
@@ -32,7 +34,7 @@ type jobTool struct {
 }
 
 const jobsUsage = `usage: fresnel jobs [flags] [list]
-       fresnel jobs [flags] show|logs|metrics|wait|drain|cancel|stop|resume JOB
+       fresnel jobs [flags] show|inspect|logs|metrics|wait|drain|cancel|stop|resume JOB
 
 stop keeps the state of a durable job, and resume goes on from there, also in a later server. With --savepoint it first finishes what
 is under way, and fresnel run --from (or the pipeline option --restore_from) goes on with a pipeline that has changed. JOB is a job's id, the beginning of it that is no other's, or "last". Exit status: 0 if all is well (wait: if the job is DONE or
@@ -45,6 +47,8 @@ func manageJobs(ctx context.Context, args []string) error {
 	fs.StringVar(&t.server, "server", defaultServer, "job endpoint of the server")
 	fs.BoolVar(&t.json, "json", false, "print JSON, a value a line")
 	fs.DurationVar(&t.timeout, "timeout", 0, "how long wait, drain and cancel wait for the job's end (default: without end)")
+	var dir string
+	fs.StringVar(&dir, "data-dir", "", "inspect: a data directory that no server uses")
 	fs.BoolVar(&t.savepoint, "savepoint", false, "stop: first finish what is under way, so that a changed pipeline can go on (fresnel run --from)")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), jobsUsage)
@@ -56,6 +60,9 @@ func manageJobs(ctx context.Context, args []string) error {
 	rest, err := flagsBehind(fs, fs.Args())
 	if err != nil {
 		return err
+	}
+	if dir != "" {
+		return t.offline(dir, rest)
 	}
 	if t.client, err = jobclient.Dial(t.server); err != nil {
 		return err
@@ -85,7 +92,7 @@ func (t *jobTool) run(ctx context.Context, words []string) error {
 	}
 	do := map[string]func(context.Context, jobclient.Job) error{
 		"show": t.show, "logs": t.logs, "metrics": t.metrics, "wait": t.wait, "drain": t.drain, "cancel": t.cancel,
-		"stop": t.stop, "resume": t.resume,
+		"inspect": t.inspect, "stop": t.stop, "resume": t.resume,
 	}[words[0]]
 	if do == nil || len(words) != 2 {
 		return usageError{errors.New("jobs: " + strings.Join(words, " ") + " is not understood\n" + strings.TrimSuffix(jobsUsage, "\n"))}
@@ -274,6 +281,29 @@ func (t *jobTool) stop(ctx context.Context, j jobclient.Job) error {
 		_, err = fmt.Fprintf(t.out, "go on with a changed pipeline:  fresnel run --server=%s --from=%s pipeline.py\n", t.server, j.ID)
 	}
 	return err
+}
+
+// inspect shows what the job has in its state, stage by stage.
+func (t *jobTool) inspect(ctx context.Context, j jobclient.Job) error {
+	text, err := t.client.Inspect(ctx, j.ID)
+	if err != nil {
+		return err
+	}
+	in := &runner.Inspection{}
+	if err := json.Unmarshal(text, in); err != nil {
+		return fmt.Errorf("the server's answer does not parse (is it of another version?): %w", err)
+	}
+	c := checker{json: t.json, out: t.out, named: []string{j.ID}}
+	return c.print(checked{Job: beam.JobID(j.ID), Name: j.Name, Phase: string(j.State), Durable: in.DiskBytes > 0, State: in})
+}
+
+// offline inspects jobs of a data directory.
+func (t *jobTool) offline(dir string, words []string) error {
+	if len(words) != 2 || words[0] != "inspect" {
+		return usageError{errors.New("jobs: --data-dir is for `fresnel jobs inspect JOB`")}
+	}
+	c := checker{json: t.json, out: t.out, named: words[1:]}
+	return c.check(dir)
 }
 
 func (t *jobTool) resume(ctx context.Context, j jobclient.Job) error {

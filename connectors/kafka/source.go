@@ -165,6 +165,52 @@ func (s *source) Open(_ context.Context, _ connectors.Split, at []byte) (connect
 	return newSplitReader(s, p), nil
 }
 
+// DescribePosition implements connectors.Describer.
+func (s *source) DescribePosition(at []byte) string {
+	p, err := decodePosition(at)
+	if err != nil {
+		return err.Error()
+	}
+	var all []string
+	for tp, offset := range p.offsets() {
+		all = append(all, fmt.Sprintf("%s offset %d", tp, offset))
+	}
+	return strings.Join(all, ", ")
+}
+
+// Continues implements connectors.Continuer: all may change but the topics, whose
+// offsets the position has, and their cluster: a broker that was named is named
+// still.
+func (s *source) Continues(payload, at []byte) error {
+	var was readSpec
+	if err := json.Unmarshal(payload, &was); err != nil {
+		return badPayload(s.name)
+	}
+	p, err := decodePosition(at)
+	if err != nil {
+		return err
+	}
+	const servers = "bootstrap.servers"
+	before := strings.Split(was.Consumer[servers], ",")
+	if !slices.ContainsFunc(strings.Split(s.read.Consumer[servers], ","), func(b string) bool { return slices.Contains(before, b) }) {
+		return errors.New("none of its " + servers + " is one of those before, so that it may be another cluster")
+	}
+	if p.returned > 0 || p.end > 0 || s.read.bounded() {
+		return errors.New("the bounds of the read may have changed")
+	}
+	for _, t := range p.topics {
+		if !slices.Contains(s.read.Topics, t.name) {
+			return fmt.Errorf("the topic %s is not read any more", t.name)
+		}
+	}
+	for _, topic := range s.read.Topics {
+		if !slices.ContainsFunc(p.topics, func(t topicPosition) bool { return t.name == topic }) {
+			return fmt.Errorf("the topic %s is read now, and was not before", topic)
+		}
+	}
+	return nil
+}
+
 // Committed implements connectors.Source: a simple consumer's commit, outside
 // any group generation.
 func (s *source) Committed(ctx context.Context, _ connectors.Split, at []byte) error {

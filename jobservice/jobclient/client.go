@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"fresnel/jobservice"
 )
@@ -145,6 +146,14 @@ func (c *Client) Halt(ctx context.Context, id string) (State, error) {
 	resp := &jobpb.CancelJobResponse{}
 	err := c.conn.Invoke(ctx, jobservice.HaltMethod, &jobpb.CancelJobRequest{JobId: id}, resp)
 	return State(resp.GetState().String()), c.explain(err)
+}
+
+// Inspect returns what a job has in its state, in JSON. Only Fresnel's servers
+// know it.
+func (c *Client) Inspect(ctx context.Context, id string) ([]byte, error) {
+	resp := &wrapperspb.StringValue{}
+	err := c.conn.Invoke(ctx, jobservice.InspectMethod, &jobpb.CancelJobRequest{JobId: id}, resp)
+	return []byte(resp.GetValue()), c.explain(err)
 }
 
 // Resume goes on with a job that was stopped.
