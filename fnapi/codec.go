@@ -8,7 +8,6 @@ import (
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that all other messages go through
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
 
 // The Data stream carries nearly all bytes, so its messages bypass the proto
@@ -55,51 +54,9 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	case *elementsIn:
 		return m.decode(data.Materialize())
 	case *fnpb.InstructionResponse:
-		return proto.Unmarshal(withoutInfos(data.Materialize()), m)
+		return readResponse(data.Materialize(), m)
 	}
 	return c.proto.Unmarshal(data, v)
-}
-
-// withoutInfos takes the full monitoring infos (3) out of a bundle's response
-// (1001) that has them by short id (5) as well. Python always sends both, and
-// reading the long form was two thirds of the allocations of a
-// response (BenchmarkResponse).
-func withoutInfos(wire []byte) []byte {
-	const bundleResponse, infos, data = 1001, 3, 5
-	var bodies [][]byte
-	rest, err := without(wire, bundleResponse, func(f field) { bodies = append(bodies, f.bytes) })
-	if err != nil || len(bodies) != 1 || !hasBytes(bodies[0], data) {
-		return wire
-	}
-	trimmed, err := without(bodies[0], infos, func(field) {})
-	if err != nil {
-		return wire
-	}
-	rest = protowire.AppendTag(rest, bundleResponse, protowire.BytesType)
-	return protowire.AppendBytes(rest, trimmed)
-}
-
-// hasBytes tells if a message has a length-delimited field of that number.
-func hasBytes(wire []byte, num protowire.Number) (has bool) {
-	err := eachField(wire, func(f field) error {
-		has = has || f.num == num && f.typ == protowire.BytesType
-		return nil
-	})
-	return has && err == nil
-}
-
-// without copies a message but for the fields of one number, which are taken
-// out.
-func without(wire []byte, num protowire.Number, out func(field)) (rest []byte, err error) {
-	err = eachField(wire, func(f field) error {
-		if f.num == num && f.typ == protowire.BytesType {
-			out(f)
-			return nil
-		}
-		rest = append(rest, f.raw...)
-		return nil
-	})
-	return rest, err
 }
 
 var errWire = errors.New("malformed message")

@@ -92,6 +92,7 @@ func FuzzResponse(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(wire)
+		f.Add(append(wire, 0xc2, 0x3e, 0)) // and another response, which counts
 	}
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		want, got := &fnpb.InstructionResponse{}, &fnpb.InstructionResponse{}
