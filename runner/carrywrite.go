@@ -134,7 +134,7 @@ func (w *carryWriter) userState(from, to int) {
 		w.count(len(key) + len(value))
 		return w.err
 	})
-	w.err = firstError(w.err, err)
+	w.err = firstError(w.err, firstError(err, w.old.journal.disk.Err()))
 }
 
 func (w *carryWriter) side(from, to sideKey) {

@@ -31,7 +31,7 @@ type expiry struct {
 
 // maxExpired bounds how many keys and windows a bundle forgets; the rest is due
 // at once again.
-const maxExpired = 100_000
+const maxExpired = 10_000
 
 func (x *harnessExecutor) newExpiry() (*expiry, error) {
 	p := x.stage.plan

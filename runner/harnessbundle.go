@@ -322,8 +322,13 @@ func (hb *harnessBundle) residual(data []byte, count int, minTime beam.EventTime
 // truncated notes that a block holds truncated restrictions, if the bundle is
 // one of a drain.
 func (hb *harnessBundle) truncated(id engine.BlockID) {
-	if t := hb.x.truncation; hb.b.Drain && t != nil {
-		t.mark(id)
+	t := hb.x.truncation
+	if !hb.b.Drain || t == nil {
+		return
+	}
+	t.mark(id)
+	if l := hb.x.job.journal; l != nil {
+		l.markTruncated(hb.x.stage.index, id)
 	}
 }
 

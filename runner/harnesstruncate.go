@@ -1,12 +1,14 @@
 package runner
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/runner/engine"
+	"fresnel/runner/store"
 	"fresnel/translate"
 )
 
@@ -21,7 +23,7 @@ type truncation struct {
 
 	mu sync.Mutex
 	// blocks are those that bundles of the drain gave back: what is in them was
-	// truncated. It is gone with the job.
+	// truncated. A durable job has them in its notes too.
 	blocks map[engine.BlockID]bool
 }
 
@@ -81,6 +83,62 @@ func (t *truncation) mark(id engine.BlockID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.blocks[id] = true
+}
+
+// forget tells whether a block that was consumed was marked, and is no more.
+func (t *truncation) forget(id engine.BlockID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	marked := t.blocks[id]
+	delete(t.blocks, id)
+	return marked
+}
+
+func truncatedKey(stage int, id engine.BlockID) string {
+	key := binary.BigEndian.AppendUint16([]byte(noteDrain), uint16(stage))
+	return string(binary.BigEndian.AppendUint64(key, uint64(id)))
+}
+
+// markTruncated writes a mark: ahead of the commit that refers to the block, as the
+// block itself.
+func (l *journal) markTruncated(stage int, id engine.BlockID) {
+	var b store.Batch
+	b.Note(truncatedKey(stage, id), nil)
+	_ = l.disk.Apply(&b) // a store that fails will fail the next commit
+}
+
+// unmark removes the mark of a block that was consumed, if it has one.
+func (l *journal) unmark(b *store.Batch, stage int, id engine.BlockID) {
+	if x, ok := l.job.stages[stage].executor.(*harnessExecutor); ok && x.truncation != nil && x.truncation.forget(id) {
+		b.Unnote(truncatedKey(stage, id))
+	}
+}
+
+// recoverMarks reads the marks of the blocks that are pending, and removes the
+// others.
+func (l *journal) recoverMarks(pending map[engine.BlockID]bool) error {
+	var b store.Batch
+	err := l.disk.Notes(noteDrain, noteDrain+"\xff", func(key string, _ []byte) error {
+		if len(key) != len(noteDrain)+2+8 {
+			return badNote("the mark of a truncated block")
+		}
+		stage := int(binary.BigEndian.Uint16([]byte(key[1:])))
+		id := engine.BlockID(binary.BigEndian.Uint64([]byte(key[3:])))
+		if stage >= len(l.job.stages) {
+			return badNote("the stage of a truncated block")
+		}
+		x, ok := l.job.stages[stage].executor.(*harnessExecutor)
+		if pending[id] && ok && x.truncation != nil {
+			x.truncation.mark(id)
+			return nil
+		}
+		b.Unnote(key)
+		return nil
+	})
+	if err != nil || l.job.runner.readOnly {
+		return err
+	}
+	return l.disk.Apply(&b)
 }
 
 // askTruncated runs the truncating stage.

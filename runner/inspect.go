@@ -117,7 +117,7 @@ func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspectio
 	}
 	var err error
 	in.State, err = state.Look(j.store.Snapshot(), st.index)
-	return in, err
+	return in, firstError(err, j.journal.disk.Err())
 }
 
 // checkBlocks reads every block that waits, and counts what is in it. Those of

@@ -365,7 +365,7 @@ func (j *job) commit(c *engine.Commit) error {
 		j.journal.record(&batch, c, fx)
 	}
 	for _, id := range c.Consumed {
-		j.release(&batch, id)
+		j.release(&batch, c.Stage, id)
 	}
 	if err := j.store.Apply(&batch); err != nil {
 		return internal("the store", err)

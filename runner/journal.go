@@ -229,8 +229,9 @@ func setNote(b *store.Batch, key string, value []byte) {
 
 // release lets go of a block that the engine needs no more: a grouping that would
 // read it again after a crash keeps it on disk.
-func (j *job) release(b *store.Batch, id engine.BlockID) {
+func (j *job) release(b *store.Batch, stage int, id engine.BlockID) {
 	if j.journal != nil {
+		j.journal.unmark(b, stage, id)
 		if r := j.journal.retained[id]; r != nil {
 			r.consumed = true
 			b.Release(uint64(id))

@@ -13,6 +13,7 @@ const (
 	notePlan   = "p" // what the plan and its shards were
 	noteSource = "r" // stage, shard ──▶ a split and its position
 	noteSide   = "s" // stage, side input, window, commit ──▶ what was added
+	noteDrain  = "t" // stage, block ──▶ what is in it was truncated
 )
 
 func appendStage(key string, stage, part int) []byte {

@@ -133,6 +133,9 @@ func (l *journal) keep(pending []engine.BlockID) error {
 	for _, id := range pending {
 		known[id] = true
 	}
+	if err := l.recoverMarks(known); err != nil {
+		return err
+	}
 	for _, st := range l.job.stages {
 		g, ok := st.executor.(*groupExecutor)
 		if !ok {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"fresnel/internal/beam"
+	"fresnel/jobservice"
 	"fresnel/runner/engine"
 )
 
@@ -363,5 +364,59 @@ func TestGarbageInsteadOfASplitIsRefused(t *testing.T) {
 		if err := c.make(s, false); beam.CodeOf(err) != beam.BadData || !strings.Contains(err.Error(), "The stage") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestADrainThatIsCutOffGoesOn (I10): what was truncated before is not truncated
+// again.
+func TestADrainThatIsCutOffGoesOn(t *testing.T) {
+	r := newRig(t)
+	dir := t.TempDir()
+	epoch := int64(0)
+	r.submitted = func(s *jobservice.Submission) {
+		epoch++
+		s.ID, s.Dir, s.Epoch, s.Resumed = "drained", dir, epoch, epoch > 1
+	}
+	var end, steps atomic.Int64
+	reached, cut := make(chan struct{}), make(chan struct{})
+	r.do["make"] = create(sized(0, "a", 1_000_000))
+	r.do["sdf"] = func(c *call) error {
+		c.in = sizedItems
+		return c.each(func(e *item) error {
+			from, to := span(e.value)
+			if end.Load() > 0 && steps.Add(1) == 2 {
+				close(reached)
+				<-cut
+				return errDown
+			}
+			if from < to-1 {
+				c.resume(restriction(e.key, from+1, to), time.Millisecond, beam.EventTime(from))
+			}
+			return c.out(at(e.Timestamp, e.key, fmt.Sprint(from)))
+		})
+	}
+	r.do["sdf/Truncate"] = func(c *call) error {
+		c.in = sizedItems
+		return c.each(func(e *item) error {
+			from, _ := span(e.value)
+			if !end.CompareAndSwap(0, int64(from+5)) {
+				t.Errorf("the restriction %s is truncated again", e.value)
+			}
+			return c.out(restriction(e.key, from, from+5))
+		})
+	}
+	out := r.sink("out")
+	out.progress = true
+	j := r.start(sdf(false))
+	out.await(5)
+	close(j.drain)
+	await(t, reached, "second step of what was truncated")
+	j.cancel()
+	close(cut)
+	_ = j.end()
+	j = r.start(sdf(false))
+	j.mustEnd()
+	if got := len(out.got()); int64(got) != end.Load() {
+		t.Errorf("%d elements were written of what was truncated to %d", got, end.Load())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -65,10 +66,11 @@ const diskFormat = 1
 
 // The sizes bound what a job's store takes of memory beside what the budget
 // counts: blocks that live shorter than a memtable takes to fill never reach a
-// file.
+// file. The cache of the tree grows with the budget.
 const (
 	memtableSize  = 16 << 20
 	diskCacheSize = 8 << 20
+	maxCacheSize  = 64 << 20
 )
 
 // ErrFormat is the error for a directory of another version, or not of ours.
@@ -96,11 +98,15 @@ func (d *Disk) options(o DiskOptions) *pebble.Options {
 	if o.Full != nil {
 		fs = vfs.OnDiskFull(fs, o.Full)
 	}
-	return &pebble.Options{
+	p := &pebble.Options{
 		FS: fs, Logger: diskLog{o.Log}, ReadOnly: o.ReadOnly,
-		CacheSize: diskCacheSize, MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		CacheSize: min(max(o.Budget.Share(), diskCacheSize), maxCacheSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return p
 }
 
 // load finds out what there is.
@@ -140,6 +146,10 @@ func (d *Disk) readEntries(from, to string, some int) (rows []row, upTo string, 
 	if d.ended() {
 		return nil, "", errClosed
 	}
+	if to == from+"\x00" {
+		rows, err = d.readEntry(from)
+		return rows, to, err
+	}
 	upTo, size := to, 0
 	err = d.scan(diskEntry, from, to, func(k string, v []byte) error {
 		if len(rows) >= some || size >= loadBytes {
@@ -154,6 +164,19 @@ func (d *Disk) readEntries(from, to string, some int) (rows []row, upTo string, 
 		err = nil
 	}
 	return rows, upTo, err
+}
+
+// readEntry looks for one key, for which the tree has filters.
+func (d *Disk) readEntry(key string) ([]row, error) {
+	v, closer, err := d.db.Get(diskKey(diskEntry, key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the store: %w", err)
+	}
+	defer func() { _ = closer.Close() }() // nothing was written
+	return []row{{key: key, value: append([]byte(nil), v...)}}, nil
 }
 
 // loadBytes is about what one read of entries brings at most.
@@ -321,6 +344,9 @@ func (d *Disk) readBlock(id uint64) (data []byte, err error) {
 	defer func() { _ = closer.Close() }() // nothing was written
 	return append([]byte{}, v...), nil
 }
+
+// Err is why an entry or a block could not be read, nil if all could.
+func (d *Disk) Err() error { return d.table.failure() }
 
 // KeepBlocks removes the blocks that keep does not name: those of bundles that
 // were never committed.
