@@ -112,7 +112,7 @@ func TestCellsAndTimersOnDisk(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("FRESNEL_STATE_KEYS")); err == nil {
 		mb, _ := strconv.Atoi(os.Getenv("FRESNEL_STATE_LIMIT"))
 		keys, limit, bundle = n, int64(mb)*1_000_000, 2_000
-		if limit > 0 {
+		if limit >= 256_000_000 { // below that the tree takes most of it
 			defer debug.SetMemoryLimit(debug.SetMemoryLimit(limit - limit/8))
 		}
 	}

@@ -100,7 +100,7 @@ func (d *Disk) options(o DiskOptions) *pebble.Options {
 	}
 	p := &pebble.Options{
 		FS: fs, Logger: diskLog{o.Log}, ReadOnly: o.ReadOnly,
-		CacheSize: min(max(o.Budget.Share(), diskCacheSize), maxCacheSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		CacheSize: min(max(2*o.Budget.Share(), diskCacheSize), maxCacheSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}
 	for i := range p.Levels {
