@@ -21,7 +21,6 @@ import (
 type bigState struct {
 	r       *rig
 	keys    int
-	rounds  atomic.Int64 // elements that were read, in all
 	done    atomic.Bool
 	fired   atomic.Int64
 	updated atomic.Int64
