@@ -90,7 +90,7 @@ func (j *job) engineOptions() engine.Options {
 	return engine.Options{
 		Streaming: j.plan.Streaming, TargetBundle: 300 * time.Millisecond,
 		MaxBundleBytes: 32 << 20, MaxBundleElements: j.runner.maxBundle, BusyLimit: 0.7,
-		UserRetries: retries, LostRetries: lost, Backoff: 100 * time.Millisecond,
+		SplitAfter: j.runner.splitAfter, UserRetries: retries, LostRetries: lost, Backoff: 100 * time.Millisecond,
 		MaxPendingBytes: j.runner.cfg.MaxPendingBytes, Durable: j.journal != nil,
 	}
 }

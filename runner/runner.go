@@ -72,7 +72,10 @@ type Runner struct {
 	mu      *sync.Mutex
 	running map[beam.JobID]*job
 	// maxBundle bounds the elements of a bundle, where a block does not have more.
-	maxBundle  int
+	maxBundle int
+	// splitAfter is how long a bundle must have run to be split, 0 for the engine's
+	// default.
+	splitAfter time.Duration
 	connectors map[string]connectors.Connector
 }
 

@@ -43,6 +43,7 @@ func assemble(spec Spec) (*Engine, error) {
 
 func (o Options) withDefaults() Options {
 	def(&o.TargetBundle, 300*time.Millisecond)
+	def(&o.SplitAfter, 50*time.Millisecond)
 	def(&o.BusyLimit, 0.7)
 	o.BusyLimit = min(o.BusyLimit, 0.99)
 	def(&o.MaxBundleElements, math.MaxInt)

@@ -111,6 +111,8 @@ type Options struct {
 	// MaxBundleBytes and MaxBundleElements cap a bundle whatever was measured; 0 is
 	// no cap. A single block may be larger.
 	MaxBundleBytes, MaxBundleElements int
+	// SplitAfter is how long a bundle must have run to be split, 50 ms by default.
+	SplitAfter time.Duration
 	// BusyLimit is the share of a worker's time (0..1) above which small bundles
 	// wait for more input, the longer the farther it is above; 0.7 by default.
 	BusyLimit float64

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"fresnel/internal/beam"
 )
@@ -19,9 +18,6 @@ type splitAsked struct {
 	// refused counts plain splits that were.
 	refused int
 }
-
-// leastAge is how long a bundle must have run to be split.
-const leastAge = 50 * time.Millisecond
 
 // askSplits asks for checkpoints that are due, and for splits where a slot
 // idles.
@@ -102,7 +98,7 @@ func (e *Engine) splitDue(b *bundle) bool {
 		return false
 	}
 	st := b.stage
-	least := max(instant(leastAge), instant(2*st.cost.fixed))
+	least := max(instant(e.SplitAfter), instant(2*st.cost.fixed))
 	due := max(b.started+least, b.asked.next)
 	if due > e.now {
 		e.wakeAt(due)
