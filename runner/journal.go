@@ -288,11 +288,20 @@ func (r *Runner) wantsDisk(opts jobservice.Options, plan *translate.Plan) bool {
 			return false
 		}
 	}
-	switch opts.Str("durability", r.cfg.Durability) {
+	return !r.wantsMemory(opts) && (plan.Streaming || r.durability(opts) == "disk")
+}
+
+// wantsMemory tells of a job whose state lives in memory whatever its plan is.
+func (r *Runner) wantsMemory(opts jobservice.Options) bool {
+	switch r.durability(opts) {
 	case "memory":
-		return false
-	case "disk":
 		return true
+	case "disk":
+		return false
 	}
-	return plan.Streaming && opts.EnvironmentType() != "LOOPBACK"
+	return opts.EnvironmentType() == "LOOPBACK"
+}
+
+func (r *Runner) durability(opts jobservice.Options) string {
+	return opts.Str("durability", r.cfg.Durability)
 }

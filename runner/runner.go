@@ -127,11 +127,15 @@ func (r *Runner) Check(s *jobservice.Submission) (err error) {
 
 // Durable implements jobservice.Runner.
 func (r *Runner) Durable(s *jobservice.Submission) bool {
+	opts := jobservice.ParseOptions(s.Options)
+	if s.From == nil && r.wantsMemory(opts) {
+		return false // whatever its plan is
+	}
 	plan, err := r.plan(s)
 	if err != nil {
 		return false // Run will tell
 	}
-	return s.From != nil || r.wantsDisk(jobservice.ParseOptions(s.Options), plan)
+	return s.From != nil || r.wantsDisk(opts, plan)
 }
 
 // Run runs the job to its end. A panic ends the job, not the server (I7).
@@ -141,7 +145,9 @@ func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan
 	if err != nil {
 		return err
 	}
-	r.cfg.Log.Debug("plan", "job", s.ID, "plan", plan.String())
+	if r.cfg.Log.Enabled(ctx, slog.LevelDebug) { // it is long
+		r.cfg.Log.Debug("plan", "job", s.ID, "plan", plan.String())
+	}
 	j, err := r.newJob(ctx, s, plan, rep)
 	if err != nil {
 		return err
