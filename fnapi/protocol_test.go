@@ -299,3 +299,30 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A Python harness need not ask for the descriptors of its bundles: it is told
+// each once, before the first of them. Others ask, and are told nothing.
+func TestPythonIsToldItsDescriptors(t *testing.T) {
+	t.Parallel()
+	const first, second = 3, 2 // bundles
+	for _, c := range []struct {
+		base          string
+		told, fetched int
+	}{{"apache/beam_python3.11_sdk:2.77.0", 2, 0}, {"apache/beam_go_sdk:2.77.0", 0, 2}, {"", 0, 2}} {
+		service := fnapitest.StartPool(t, fnapitest.Echo)
+		r := newRig(t, fnapi.Config{})
+		r.pool(fnapi.Environment{ID: "env", Env: service.Environment("beam:version:sdk_base:" + c.base)})
+		w, h := r.up(), await(t, service.Started(), "a harness")
+		var out output
+		one, other := stage([]string{"out"}), stage([]string{"out"})
+		for range first {
+			finishWell(t, w.Start(bundle(one, &out, "x")))
+		}
+		for range second {
+			finishWell(t, w.Start(bundle(other, &out, "x")))
+		}
+		if h.Told() != c.told || h.Fetched() != c.fetched {
+			t.Errorf("a harness of %q was told %d descriptors and asked for %d, not %d and %d", c.base, h.Told(), h.Fetched(), c.told, c.fetched)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type worker struct {
 	env      *Environment
 	endpoint string       // at which it reaches the server
 	named    bool         // it can have more than one data stream
+	tellable bool         // it takes descriptors that it has not asked for
 	place    int          // in the pool that it was started for
 	process  atomic.Int64 // its id, if it is a child of this process
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
@@ -46,9 +48,10 @@ type worker struct {
 	bundles  map[string]*running
 	calls    map[string]answerFunc
 	streams  []*dataStream
-	owed     int           // bundles whose response is to come
-	settled  chan struct{} // closed when none is owed; nil if nobody waits for that
-	ours     bool          // its process is a child of this one
+	told     map[string]bool // descriptors that it was told during the lease
+	owed     int             // bundles whose response is to come
+	settled  chan struct{}   // closed when none is owed; nil if nobody waits for that
+	ours     bool            // its process is a child of this one
 }
 
 // answerFunc takes the response to an instruction, or the error that keeps it
@@ -62,6 +65,7 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 		env:       env,
 		endpoint:  endpoint,
 		named:     slices.Contains(env.Env.GetCapabilities(), "beam:protocol:named_data_streams:v1"),
+		tellable:  strings.Contains(sdkBase(env.Env), "python"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		control:   newOutbox[*fnpb.InstructionRequest](),
@@ -91,6 +95,7 @@ func (w *worker) lease(p *pool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pool = p
+	w.told = make(map[string]bool)
 }
 
 func (w *worker) leased() *pool {
@@ -113,6 +118,7 @@ func (w *worker) Start(b *Bundle) Running {
 		r.fail(err)
 		return r
 	}
+	w.tell(b.Descriptor.ID)
 	req := &fnpb.ProcessBundleRequest{ProcessBundleDescriptorId: b.Descriptor.ID, CacheTokens: cacheTokens(b)}
 	withDataStream(req, r.stream.name)
 	w.control.put(&fnpb.InstructionRequest{
@@ -149,6 +155,30 @@ func (w *worker) describe(b *Bundle) error {
 		p.uses(b.Descriptor.ID)
 	}
 	return w.server.descriptors.add(b.Descriptor, w.endpoint, len(b.TimerFamilies) > 0)
+}
+
+// tell sends a descriptor ahead of its first bundle, which saves the harness a
+// question before it can begin. Should a bundle overtake it, or should the
+// harness not take it, it asks. Only the Python SDK is told: to others the
+// instruction may be one that they do not know.
+func (w *worker) tell(descriptor string) {
+	desc, ok := w.server.descriptors.get(descriptor)
+	if !ok || !w.tellable || w.wasTold(descriptor) {
+		return
+	}
+	w.call(&fnpb.InstructionRequest{Request: &fnpb.InstructionRequest_Register{
+		Register: &fnpb.RegisterRequest{ProcessBundleDescriptor: []*fnpb.ProcessBundleDescriptor{desc}},
+	}}, func(*fnpb.InstructionResponse, error) {})
+}
+
+// wasTold notes that the worker is told a descriptor, and tells whether it was
+// before.
+func (w *worker) wasTold(descriptor string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.told[descriptor]
+	w.told[descriptor] = true
+	return before
 }
 
 // bundle is the running bundle of that id, nil if there is none.

@@ -63,6 +63,7 @@ type Harness struct {
 	streams     map[string]*dataStream
 	state       *stateStream
 	fetched     int
+	told        int
 	asked       map[string]int // MonitoringInfos requests by id
 }
 
@@ -182,7 +183,28 @@ func (h *Harness) instruct(req *fnpb.InstructionRequest) {
 		h.spawn(func() { h.process(b) })
 		return
 	}
+	if r, ok := req.GetRequest().(*fnpb.InstructionRequest_Register); ok {
+		h.reply(id, h.register(r.Register)) // before what comes next, as Python does it
+		return
+	}
 	h.spawn(func() { h.reply(id, h.answer(req)) })
+}
+
+func (h *Harness) register(req *fnpb.RegisterRequest) *fnpb.InstructionResponse {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, desc := range req.GetProcessBundleDescriptor() {
+		h.descriptors[desc.GetId()] = desc
+		h.told++
+	}
+	return &fnpb.InstructionResponse{Response: &fnpb.InstructionResponse_Register{Register: &fnpb.RegisterResponse{}}}
+}
+
+// Told counts the bundle descriptors that came without being asked for.
+func (h *Harness) Told() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.told
 }
 
 func (h *Harness) reply(id string, resp *fnpb.InstructionResponse) {
