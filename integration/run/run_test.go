@@ -96,6 +96,17 @@ func TestAProgramThatSaysNothingRunsHere(t *testing.T) {
 	}
 }
 
+// TestAFunctionThatHangsIsToldOf with its step and the line that it is at.
+func TestAFunctionThatHangsIsToldOf(t *testing.T) {
+	t.Parallel()
+	out := output(t, nil, fresnel(t), "run", "--python="+python(t), "--stuck-after=2s", "testdata/hangs.py")
+	for _, want := range []string{"Hang has made no progress for", "hangs.py\", line 12, in hang", "fresnel: DONE"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q:\n%s", want, out)
+		}
+	}
+}
+
 // TestWhatFunctionsPrintIsSeen wherever they run.
 func TestWhatFunctionsPrintIsSeen(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,8 @@ Third, jobs: their ids are written down, in the file `jobs` beside this one, so 
 on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
 nobody waits for a job.
 
+Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that.
+
 And a program that ends for want of a module gets advice.
 
 This is sitecustomize, which Python imports first of all. Another one on the path is imported afterwards.
@@ -187,7 +189,33 @@ def patch_runner(module):
   patch_waiting(module)
 
 
+def patch_harness(module):
+  """Has harnesses that are threads here report their status, as others do."""
+
+  class Status(module.FnApiWorkerStatusHandler):
+    def _serve(self):
+      try:
+        super()._serve()
+      except Exception:  # pylint: disable=broad-except
+        pass  # the server is gone
+
+  harness = module.SdkHarness
+  original = harness.__init__
+
+  @functools.wraps(original)
+  def init(self, control_address, *args, **kwargs):
+    original(self, control_address, *args, **kwargs)
+    if self._status_handler is None:
+      try:
+        self._status_handler = Status(control_address, self._bundle_processor_cache, self._state_cache, worker_id=self._worker_id)
+      except Exception:  # pylint: disable=broad-except
+        pass  # then there is none
+
+  harness.__init__ = init
+
+
 PATCHES = {
+    'apache_beam.runners.worker.sdk_worker': patch_harness,
     'apache_beam.utils.subprocess_server': patch_servers,
     'apache_beam.transforms.external': patch_services,
     'apache_beam.pipeline': patch_pipelines,
