@@ -52,6 +52,7 @@ func TestPipelineSuites(t *testing.T) {
 	for _, module := range []string{
 		"transforms.ptransform_test", "transforms.sideinputs_test", "transforms.combiners_test", "transforms.create_test",
 		"transforms.core_test", "transforms.external_test", "pipeline_test", "io.textio_test",
+		"transforms.window_test", "transforms.userstate_test",
 	} {
 		t.Run(module, func(t *testing.T) {
 			suite{
