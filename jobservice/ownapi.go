@@ -47,7 +47,7 @@ func answer(do func(*Service, beam.JobID) (jobpb.JobState_Enum, error)) func(*Se
 
 // handler serves a method that does something to one job.
 func handler(method string, do func(*Service, beam.JobID) (any, error)) grpc.MethodHandler {
-	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // gRPC's order
+	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		req := &jobpb.CancelJobRequest{}
 		if err := decode(req); err != nil {
 			return nil, err
