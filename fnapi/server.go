@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"fresnel/internal/beam"
+	"fresnel/internal/rpc"
 )
 
 // Config says where a server listens and how patient it is. The zero value is
@@ -165,17 +166,17 @@ func advertised(cfg Config, listener net.Listener) string {
 // channels every 20 s, with or without a stream: without the enforcement
 // policy it would be cut off.
 func serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	return append(rpc.Recovering(),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.InitialWindowSize(8 << 20),
-		grpc.InitialConnWindowSize(32 << 20),
-		grpc.ReadBufferSize(256 << 10),
-		grpc.WriteBufferSize(256 << 10),
+		grpc.InitialWindowSize(8<<20),
+		grpc.InitialConnWindowSize(32<<20),
+		grpc.ReadBufferSize(256<<10),
+		grpc.WriteBufferSize(256<<10),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: time.Minute}),
-	}
+	)
 }
 
 func (s *Server) register() {

@@ -545,15 +545,6 @@ func TestDescribedOptionsHaveNoDefaults(t *testing.T) {
 	})
 }
 
-func TestAHandlerThatPanicsAnswersInternal(t *testing.T) {
-	_, err := recoverUnary(context.Background(), nil, &grpc.UnaryServerInfo{FullMethod: "/M"},
-		func(context.Context, any) (any, error) { panic("oh no") })
-	wantCode(t, "unary", err, codes.Internal, "/M", "oh no")
-	err = recoverStream(nil, nil, &grpc.StreamServerInfo{FullMethod: "/M"},
-		func(any, grpc.ServerStream) error { panic("oh no") })
-	wantCode(t, "stream", err, codes.Internal, "/M", "oh no")
-}
-
 // expansion answers every request with the same.
 type expansion struct {
 	jobpb.UnimplementedExpansionServiceServer

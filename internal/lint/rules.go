@@ -42,6 +42,10 @@ var rules = []rule{
 		pure:    true,
 	},
 	{
+		pkg:   "internal/rpc", // what gRPC servers have in common
+		never: join(protos, files, nets, chance, locks),
+	},
+	{
 		pkg: "internal/lint",
 	},
 	{
