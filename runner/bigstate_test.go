@@ -27,7 +27,7 @@ type bigState struct {
 	wrong   atomic.Int64
 }
 
-const bigBatch = 500
+const bigBatch = 100
 
 // key scatters the keys, so that neighbours in time are none in the store.
 func (s *bigState) key(n int) string {
@@ -124,7 +124,7 @@ func watchHeap(stop <-chan struct{}, peaks chan<- uint64) {
 // what may be in memory is a small part of them. FRESNEL_STATE_KEYS makes it a
 // measurement, with the limit of a server, in MB, in FRESNEL_STATE_LIMIT.
 func TestStateLargerThanMemory(t *testing.T) {
-	keys, limit := 1_000, int64(100_000)
+	keys, limit := 300, int64(60_000)
 	if n, err := strconv.Atoi(os.Getenv("FRESNEL_STATE_KEYS")); err == nil {
 		mb, _ := strconv.Atoi(os.Getenv("FRESNEL_STATE_LIMIT"))
 		keys, limit = n, int64(mb)*1_000_000
