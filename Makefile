@@ -81,6 +81,7 @@ versions: build $(venv) ## run pipelines with older releases of Beam's SDK too, 
 
 .PHONY: bench
 bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures, -page the plots
+	$(GO) build -trimpath -o bin/ ./integration/bench/limit
 	$(GO) run ./integration/bench $(ARGS)
 
 .PHONY: microbench

@@ -21,6 +21,21 @@ func TestTheOutcomeIsFoundInTheOutput(t *testing.T) {
 	}
 }
 
+func TestTheLimitLeavesOutItsOwnWork(t *testing.T) {
+	t.Parallel()
+	o := outcome{Wall: 5, CPU: 2, PeakMB: 180}
+	f, err := o.withoutOwnWork("fresnel: job endpoint x\nlimit: own work of a job: 0.500000 s\nlimit: own work of a job: 1.250000 s\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.brief(), "CPU of client and harness, s: 2.00; wall, s: 3.25"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if _, err := o.withoutOwnWork("Traceback"); err == nil {
+		t.Error("an output without a job is taken")
+	}
+}
+
 func TestReport(t *testing.T) {
 	t.Parallel()
 	r := report{
@@ -29,7 +44,7 @@ func TestReport(t *testing.T) {
 		results: []result{{
 			workload: "map",
 			turns: []turn{ // ratios of walls: 0.5, 0.25, 1; FnApiRunner failed twice
-				{fresnel: {wall: 1, runnerCPU: 1, clientCPU: 4, peak: 50}, prism: {wall: 2, runnerCPU: 4, clientCPU: 6, peak: 100}},
+				{fresnel: {wall: 1, runnerCPU: 1, clientCPU: 4, peak: 50}, prism: {wall: 2, runnerCPU: 4, clientCPU: 6, peak: 100}, limit: {wall: 0.8, clientCPU: 3.2}},
 				{fresnel: {wall: 2, runnerCPU: 1, clientCPU: 4, peak: 50}, prism: {wall: 8, runnerCPU: 4, clientCPU: 6, peak: 100}},
 				{
 					fresnel: {wall: 3, runnerCPU: 1, clientCPU: 4, peak: 50, "span, s": 1},
@@ -46,7 +61,8 @@ func TestReport(t *testing.T) {
 		"| map      | fresnel | 2.00    | 1.00 ",
 		"| map      | prism   | 3.00    | 4.00 ",
 		"| map      | fnapi   | 4.00    |      ",
-		"| map      | 0.500        | 0.500           | 0.250                | 0.500                 | 0.750        | 1.25            | 0.250                 | 0.250                    | 0.500                |",
+		"| map      | 0.500        | 0.500           | 0.250                | 0.500                 | 0.750        | 1.25            | 0.250                 | 0.250                    | 1.25         | 1.25                    |",
+		"| map      | limit   | 0.800   |                      | 3.20 ",
 		"| map      | span, s | 1.00    | 4.00  |       | 0.250           |                 |",
 		"map on fnapi: out of order",
 	} {

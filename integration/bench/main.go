@@ -10,6 +10,9 @@
 //	bench ──start──▶ server (Fresnel or Prism) ◀──job──▶ workloads.py ──RESULT──▶ bench
 //	  └── CPU, peak memory from /proc                    client and harness (LOOPBACK)
 //
+// The limit (bench/limit) stands in for a server too: it shows what the harness can
+// do with no runner in front of it.
+//
 // The workload main-job is the CDN example on a real Kafka and a real MariaDB
 // (integration/cdn/measure); it is left out where there is no Kafka. Workloads that
 // take many minutes run with -long, or when they are named.

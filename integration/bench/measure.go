@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,12 +19,13 @@ import (
 )
 
 // engineOrder are the engines, in the order in which they take turns.
-var engineOrder = []string{fresnel, prism, fnapi}
+var engineOrder = []string{fresnel, prism, fnapi, limit}
 
 const (
 	fresnel = "fresnel"
 	prism   = "prism"
 	fnapi   = "fnapi" // Beam's FnApiRunner: it runs inside the client, which is its only process
+	limit   = "limit" // what the harness can do, with no runner in front of it (bench/limit)
 )
 
 // figures are what was measured, by name.
@@ -67,6 +69,7 @@ func newBench(c config) (*bench, error) {
 		bins: map[string]string{
 			fresnel: filepath.Join(root, "bin", "fresnel"),
 			prism:   filepath.Join(root, ".cache", "tools", "prism"),
+			limit:   filepath.Join(root, "bin", "limit"),
 		},
 	}
 	if b.python, err = rig.Python(); err != nil {
@@ -134,6 +137,9 @@ func (b *bench) measure(ctx context.Context, engine string, w workload) (figures
 	if err != nil {
 		return nil, err
 	}
+	if engine == limit {
+		return client.withoutOwnWork(server.Output())
+	}
 	return client.withServer(server, before)
 }
 
@@ -190,6 +196,26 @@ func (o outcome) withServer(server *rig.Server, before time.Duration) (figures, 
 	f := o.figures()
 	f[runnerCPU] = (after - before).Seconds()
 	f[peak] = float64(most) / (1 << 20)
+	return f, nil
+}
+
+// ownWork is how bench/limit tells what a job took that was not its harness's.
+var ownWork = regexp.MustCompile(`(?m)^limit: own work of a job: ([0-9.]+) s$`)
+
+// withoutOwnWork are the figures of the harness's limit.
+func (o outcome) withoutOwnWork(output string) (figures, error) {
+	f := figures{wall: o.Wall, clientCPU: o.CPU}
+	jobs := ownWork.FindAllStringSubmatch(output, -1)
+	if jobs == nil {
+		return nil, fmt.Errorf("the limit does not tell its own work:\n%s", tail(output))
+	}
+	for _, job := range jobs {
+		seconds, err := strconv.ParseFloat(job[1], 64)
+		if err != nil {
+			return nil, err
+		}
+		f[wall] -= seconds
+	}
 	return f, nil
 }
 

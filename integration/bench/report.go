@@ -115,9 +115,9 @@ func (r *report) heading() string {
 		"SDK. FnApiRunner (fnapi) is that of Beam's Python SDK: it runs inside the client, so its CPU and its peak are those of\n"+
 		"runner, client and harness together. Wall is from building the pipeline to its end, without Python's start. Workers-*\n"+
 		"and latency-*-5000 have worker processes (PROCESS), whose CPU is in none of the columns. Latency is from the moment\n"+
-		"that user code makes an element to that at which the sink, behind a Reshuffle, has it. One interpreter computes on one\n"+
-		"core at most: of a workload that only computes, wall to the harness's CPU (the client's included) shows how near its\n"+
-		"limit the harness was kept. Each figure is the median of %s.\n",
+		"that user code makes an element to that at which the sink, behind a Reshuffle, has it. Limit is the harness with no\n"+
+		"runner in front of it: the plan's stages one after another, in large bundles, and an empty job\n"+
+		"(`integration/bench/limit`). Each figure is the median of %s.\n",
 		strings.TrimSpace(r.command), r.began.Format(time.DateOnly), r.machine, r.runs())
 }
 
@@ -166,7 +166,7 @@ func (r *report) ratios() table {
 			}
 		}
 	}
-	t := table{append(header, "runner's CPU / harness's", "wall / harness's CPU")}
+	t := table{append(header, "runner's CPU / harness's", "wall / limit", "harness's CPU / limit's")}
 	for _, res := range r.results {
 		if _, ran := res.value(fresnel, wall); !ran {
 			continue
@@ -179,7 +179,7 @@ func (r *report) ratios() table {
 				}
 			}
 		}
-		t = append(t, append(row, cell(res.median(ownShare)), cell(res.median(harnessLimit))))
+		t = append(t, append(row, cell(res.median(ownShare)), cell(res.ratio(limit, measured(wall))), cell(res.ratio(limit, measured(clientCPU)))))
 	}
 	return t
 }
@@ -190,15 +190,9 @@ func ownShare(t turn) (float64, bool) {
 	return f[runnerCPU] / f[clientCPU], ok && f[clientCPU] > 0
 }
 
-// harnessLimit is Fresnel's wall to the CPU time of the harness: one interpreter
-// computes on one core, so that what is above 1 is not its work.
-func harnessLimit(t turn) (float64, bool) {
-	f, ok := t[fresnel]
-	return f[wall] / f[clientCPU], ok && f[clientCPU] > 0
-}
-
 func (r *report) ownMeasures() table {
-	header := append([]string{"workload", "measure"}, r.engines...)
+	engines := slices.DeleteFunc(slices.Clone(r.engines), func(e string) bool { return e == limit })
+	header := append([]string{"workload", "measure"}, engines...)
 	for _, peer := range r.peers() {
 		header = append(header, "fresnel / "+peer)
 	}
@@ -206,7 +200,7 @@ func (r *report) ownMeasures() table {
 	for _, res := range r.results {
 		for _, m := range res.own() {
 			row := []string{res.workload, m}
-			for _, engine := range r.engines {
+			for _, engine := range engines {
 				row = append(row, cell(res.value(engine, m)))
 			}
 			for _, peer := range r.peers() {
@@ -234,8 +228,9 @@ func (r result) own() []string {
 	return names
 }
 
+// peers are the engines that are runners, Fresnel aside.
 func (r *report) peers() []string {
-	return slices.DeleteFunc(slices.Clone(r.engines), func(e string) bool { return e == fresnel })
+	return slices.DeleteFunc(slices.Clone(r.engines), func(e string) bool { return e == fresnel || e == limit })
 }
 
 // table is rows of cells, the header first.

@@ -425,16 +425,19 @@ def soak(args, seconds):
   return measures
 
 
+ALL = ('fresnel', 'prism', 'fnapi', 'limit')
+RUNNERS = ('fresnel', 'prism', 'fnapi')
+SERVERS = ('fresnel', 'prism')
+OURS = ('fresnel',)
+
+
 class Workload:
   """A measurement, its size at scale 1 (None: it takes no part in scaling), and
   who can run it."""
-  def __init__(self, measure, size, engines=('fresnel', 'prism', 'fnapi'), fixed=False, long=False, server=()):
+  def __init__(self, measure, size, engines=ALL, fixed=False, long=False, server=()):
     self.measure, self.size, self.fixed = measure, size, fixed
     self.about = {'engines': engines, 'long': long, 'server': list(server)}
 
-
-SERVERS = ('fresnel', 'prism')
-OURS = ('fresnel',)
 
 WORKLOADS = {
     'map': Workload(batch(map_chain), 1_000_000),
@@ -444,17 +447,17 @@ WORKLOADS = {
     'gbk-distinct': Workload(batch(gbk_distinct), 300_000),
     'combine': Workload(batch(combine), 1_000_000),
     'combine-unlifted': Workload(batch(combine_unlifted), 1_000_000),
-    'reshuffle': Workload(batch(reshuffle), 300_000),
+    'reshuffle': Workload(batch(reshuffle), 1_000_000),
     'side-input': Workload(batch(side_input), 100_000),
     'side-iterable': Workload(batch(side_iterable), 30_000),
-    'windows': Workload(batch(windows), 100_000),
+    'windows': Workload(batch(windows), 1_000_000),
     'windows-sliding': Workload(batch(windows_sliding), 50_000),
     'windows-sessions': Workload(batch(windows_sessions), 50_000),
     'stateful': Workload(batch(stateful), 100_000),
     'large-values': Workload(batch(large), 1_000),
-    'wordcount': Workload(of_text(wordcount), 20_000_000),  # bytes
-    'trivial': Workload(jobs_in_a_row, 10, fixed=True),  # jobs
-    'sleeping': Workload(asleep, 200),
+    'wordcount': Workload(of_text(wordcount), 100_000_000),  # bytes
+    'trivial': Workload(jobs_in_a_row, 20, fixed=True),  # jobs
+    'sleeping': Workload(asleep, 200, RUNNERS),  # of what waits, the limit is what one bundle waits
     # Seconds, of which a server's start takes some.
     'latency': Workload(latency(streams.stateless, 100), 10, SERVERS, fixed=True),
     'latency-stateful': Workload(latency(streams.stateful, 100), 10, SERVERS, fixed=True),
