@@ -102,6 +102,10 @@ func (x *sinkExecutor) elements(e engine.Entry) ([][]byte, error) {
 	var el coder.Element
 	for _, id := range e.Blocks {
 		data := x.job.store.Block(uint64(id))
+		if data == nil { // written without it, the entry would count as whole for ever
+			return nil, &beam.Error{Code: beam.Internal, Where: x.stage.where(), What: fmt.Sprintf("a block of outbox entry %d could not be read; nothing of the entry was written", e.N),
+				Cure: "check the disk that holds the job's data, then submit or resume the job"}
+		}
 		for len(data) > 0 {
 			n, err := x.input.Scan(data, &el)
 			if err != nil {
