@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"fresnel/fnapi/fnapitest"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
 	"fresnel/jobservice"
@@ -32,13 +34,17 @@ type world struct {
 	done           [2]atomic.Bool // the split was read to its end
 	disk           *vfs.MemFS
 	last           *jobservice.Submission
+	// told is the most that a counter was told as.
+	told int64
 	// dead: the server was cut off, and nothing of it reaches the world.
 	dead atomic.Bool
 }
 
 // newWorld has two splits of elements, one each three seconds, of three keys.
 func newWorld(t *testing.T) *world {
-	w := &world{r: newRig(t), disk: vfs.NewCrashableMem()}
+	counter := &pipepb.MonitoringInfo{Urn: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
+		Labels: map[string]string{"PTRANSFORM": "side", "NAMESPACE": "n", "NAME": "seen"}}
+	w := &world{r: newRig(t, fnapitest.Infos(map[string]*pipepb.MonitoringInfo{"x": counter})), disk: vfs.NewCrashableMem()}
 	w.r.runner.fs = w.disk
 	w.r.options["experiments"] = []any{"sdk_workers=2"}
 	w.r.source("in", &fakeSource{batches: [][][]byte{nil, nil},
@@ -63,10 +69,14 @@ func newWorld(t *testing.T) *world {
 	w.r.do["work"] = countByMinute
 	w.r.do["side"] = func(c *call) error {
 		c.in = inMinutes
-		return c.each(func(e *item) error {
+		n := int64(0)
+		err := c.each(func(e *item) error {
+			n++
 			names, err := c.getAll(iterableKey("side", nil))
 			return firstError(err, c.out(e.pair(e.key, e.value+valuesOfPairs(names))))
 		})
+		c.Response.MonitoringData = map[string][]byte{"x": coder.AppendVarInt(nil, n)}
+		return err
 	}
 	return w
 }
@@ -116,7 +126,9 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 	}
 	j := w.r.start(w.pipe())
 	if cut > 0 {
-		time.Sleep(cut)
+		time.Sleep(cut / 2)
+		told := w.seen(j)
+		time.Sleep(cut / 2)
 		w.dead.Store(true)
 		after := w.disk.CrashClone(vfs.CrashCloneCfg{})
 		time.Sleep(10 * time.Millisecond) // what it still does matters to nobody
@@ -124,11 +136,32 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 		_ = j.end()
 		w.disk, w.r.runner.fs = after, after
 		w.dead.Store(false)
+		w.told = max(w.told, told)
 		return
+	}
+	<-j.started
+	if now := w.seen(j); now < w.told {
+		t.Errorf("a counter was told as %d before the crash, and is %d", w.told, now)
 	}
 	wait(t, "end of the input", func() bool { return w.done[0].Load() && w.done[1].Load() })
 	close(j.drain)
 	j.mustEnd()
+	w.told = w.seen(j)
+}
+
+// seen is the counter of side, of what it has committed.
+func (w *world) seen(j *jobRun) (n int64) {
+	j.mu.Lock()
+	read := j.metrics
+	j.mu.Unlock()
+	if read == nil {
+		return 0 // it has not begun
+	}
+	_, committed := read()
+	for _, m := range committed {
+		n, _, _ = coder.DecodeVarInt(m.GetPayload())
+	}
+	return n
 }
 
 // results are those of all sinks.
@@ -162,6 +195,9 @@ func TestAJobThatIsCutOffGoesOn(t *testing.T) {
 				if !slices.Equal(got, want[name]) {
 					t.Errorf("%s: %d elements %v\nwant %d: %v", name, len(got), brief(got), len(want[name]), brief(want[name]))
 				}
+			}
+			if w.told != 2*perSplit {
+				t.Errorf("%d elements were counted, want %d", w.told, 2*perSplit)
 			}
 		})
 	}

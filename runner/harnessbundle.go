@@ -294,10 +294,9 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 		c.fx.txns = append(c.fx.txns, hb.txn)
 	}
 	c.out.Elapsed = res.Elapsed
-	c.fx.apply = func() {
-		hb.x.job.metrics.commit(hb, res)
-		hb.forgetSides()
-	}
+	hb.x.job.metrics.learn(hb.x.job.ctx, hb.worker, res)
+	c.fx.count = func() { hb.x.job.metrics.commit(hb, res) }
+	c.fx.apply = hb.forgetSides
 	if res.RequiresFinalization {
 		c.out.Finalize = true
 		c.fx.finalize = hb.finalize

@@ -117,6 +117,9 @@ type effects struct {
 	sides    []sideDelta
 	groups   []groupNote
 	position *positionNote
+	// count adds up the bundle's metrics, which are part of the commit; nil if it
+	// has none.
+	count func()
 	// apply makes the rest of the changes, in the loop; nil if there are none.
 	apply func()
 	// finalize tells the harness that the bundle is durable.
@@ -359,6 +362,9 @@ func (j *job) commit(c *engine.Commit) error {
 	if fx != nil {
 		for _, t := range fx.txns {
 			t.AppendTo(&batch)
+		}
+		if fx.count != nil {
+			fx.count()
 		}
 	}
 	if j.journal != nil {

@@ -204,6 +204,7 @@ func (l *journal) record(b *store.Batch, c *engine.Commit, fx *effects) {
 		b.Free(uint64(id))
 	}
 	l.forgotten, l.released = l.forgotten[:0], l.released[:0]
+	l.job.metrics.record(b)
 	if fx == nil {
 		return
 	}

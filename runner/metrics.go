@@ -25,6 +25,8 @@ type metrics struct {
 	running func(ctx context.Context) []counted
 	// settled says that no worker can be asked any more.
 	settled bool
+	// kept are, of a durable job, the totals on disk; nil for a job in memory.
+	kept *keptMetrics
 }
 
 // workerMetrics is what the short ids of one worker stand for, and what waits
@@ -35,6 +37,8 @@ type workerMetrics struct {
 	// since is when the first of those that wait came; asking: the worker is asked.
 	since  time.Time
 	asking bool
+	// silent tells that a bundle has waited for the worker's answer in vain.
+	silent bool
 }
 
 // shortID is a metric's meaning, nil if the worker does not know it, and its
@@ -54,6 +58,7 @@ type metricData struct {
 type total struct {
 	info *pipepb.MonitoringInfo
 	sum  metricSum
+	kept keptTotal
 }
 
 func newMetrics() *metrics {
@@ -73,21 +78,17 @@ const (
 	settlePatience = 2 * time.Second
 )
 
-// commit adds a bundle's metrics, in the job's loop.
+// commit adds a bundle's metrics, in the job's loop, before its commit is written.
 func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(res.Monitoring) == 0 {
 		for _, info := range res.Infos {
-			m.totals.add(hb.x.stage, info, info.GetPayload())
+			m.kept.changed(m.totals.add(hb.x.stage, info, info.GetPayload()))
 		}
 		return
 	}
-	w := m.workers[hb.worker]
-	if w == nil {
-		w = &workerMetrics{known: map[string]*shortID{}, waiting: map[string][]metricData{}}
-		m.workers[hb.worker] = w
-	}
+	w := m.worker(hb.worker)
 	for id, payload := range res.Monitoring {
 		m.put(w, id, metricData{hb.x.stage, payload})
 	}
@@ -95,6 +96,15 @@ func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
 		w.asking = true
 		hb.x.job.spawn(func() { m.ask(hb.x.job.ctx, hb.worker, w) })
 	}
+}
+
+func (m *metrics) worker(worker fnapi.Worker) *workerMetrics {
+	w := m.workers[worker]
+	if w == nil {
+		w = &workerMetrics{known: map[string]*shortID{}, waiting: map[string][]metricData{}}
+		m.workers[worker] = w
+	}
+	return w
 }
 
 // put adds a value to its total, or to those that wait.
@@ -122,6 +132,7 @@ func (m *metrics) sum(k *shortID, v metricData) {
 	}
 	if t != nil {
 		t.sum.add(v.payload)
+		m.kept.changed(t)
 	}
 }
 
@@ -156,6 +167,12 @@ func (m *metrics) ask(ctx context.Context, worker fnapi.Worker, w *workerMetrics
 	if err != nil {
 		return // it is busy, or it is gone and with it the meaning of its ids
 	}
+	m.explain(w, ids, infos)
+}
+
+// explain takes in what a worker says of its short ids, and adds the values that
+// have waited for that.
+func (m *metrics) explain(w *workerMetrics, ids []string, infos map[string]*pipepb.MonitoringInfo) {
 	for _, id := range ids {
 		k := w.known[id]
 		if k == nil {
@@ -215,10 +232,13 @@ func (all totals) labelled(info *pipepb.MonitoringInfo, labels map[string]string
 	return t
 }
 
-func (all totals) add(s *stage, info *pipepb.MonitoringInfo, payload []byte) {
-	if t := all.of(s, info); t != nil {
+// add returns the total, nil if there is none.
+func (all totals) add(s *stage, info *pipepb.MonitoringInfo, payload []byte) *total {
+	t := all.of(s, info)
+	if t != nil {
 		t.sum.add(payload)
 	}
+	return t
 }
 
 // infos are the totals as the job service tells them.

@@ -9,6 +9,7 @@ const (
 	noteFrom   = "f" // the job whose state this one took over
 	noteGate   = "w" // gate ──▶ the side input's window that it stands for
 	noteGroup  = "g" // stage, shard ──▶ a grouping's state, and what it took in since
+	noteMetric = "m" // number of a metric ──▶ what it is, and its value
 	noteOwner  = "k" // stage ──▶ the job by whose name a sink keeps its progress
 	notePlan   = "p" // what the plan and its shards were
 	noteSource = "r" // stage, shard ──▶ a split and its position

@@ -19,7 +19,7 @@ const progressPatience = time.Second
 // was attempted.
 func (j *job) readMetrics() (attempted, committed []*pipepb.MonitoringInfo) {
 	attempted, committed = j.metrics.read()
-	return append(slices.Clip(attempted), j.progress()...), committed
+	return append(slices.Clip(attempted), j.progress()...), j.lasting(committed)
 }
 
 // progress asks the loop, which owns the engine. Of a job whose loop is busy

@@ -20,6 +20,7 @@ import (
 //	gates      their numbers
 //	groupings  snapshots, and what they took in since
 //	sides      what was added
+//	metrics    what was counted
 //	engine     pending blocks, times, outbox entries
 //
 // Then blocks that nobody refers to are removed: bundles wrote them that were
@@ -51,6 +52,9 @@ func (j *job) begin() error {
 		return err
 	}
 	if err := j.journal.recoverOwners(); err != nil {
+		return err
+	}
+	if err := j.metrics.recover(j.journal.disk); err != nil {
 		return err
 	}
 	if err := j.gates.recover(j.journal.disk); err != nil {
