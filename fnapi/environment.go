@@ -66,6 +66,19 @@ func (s *Server) newLauncher(ctx context.Context, env *Environment) (launcher, e
 	}
 }
 
+// CanStart tells whether there may be workers of an environment: its kind is known.
+func CanStart(env *pipepb.Environment) bool {
+	env, err := resolve(env)
+	if err != nil {
+		return true // starting it tells what is wrong
+	}
+	switch env.GetUrn() {
+	case urnExternal, urnProcess, urnDocker, urnEmbedded, urnEmbeddedGRPC, urnSubprocess:
+		return true
+	}
+	return false
+}
+
 func malformed(urn string, err error) error {
 	return &beam.Error{Code: beam.InvalidPipeline, Where: "environment " + urn, What: "the payload is malformed", Cause: err}
 }

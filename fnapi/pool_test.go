@@ -218,6 +218,9 @@ func TestUnknownEnvironmentIsRefusedByName(t *testing.T) {
 		{&pipepb.Environment{Urn: "beam:env:external:v1", Payload: []byte{0xff}}, beam.InvalidPipeline, "malformed"},
 		{&pipepb.Environment{Urn: "beam:env:external:v1"}, beam.InvalidPipeline, "no endpoint"},
 	} {
+		if known := fnapi.CanStart(c.env); known != (c.code != beam.Unsupported) {
+			t.Errorf("%s: can be started: %v", c.env.GetUrn(), known)
+		}
 		_, err := r.server.Pool(context.Background(), fnapi.Environment{Env: c.env}, r)
 		wantCode(t, err, c.code, c.word)
 	}

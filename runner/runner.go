@@ -162,6 +162,7 @@ func (r *Runner) plan(s *jobservice.Submission) (*translate.Plan, error) {
 	return translate.Translate(s.Pipeline, translate.Options{
 		NativeSources: func(urn string) bool { c := r.connectors[urn]; return c != nil && c.Reads(urn) },
 		NativeSinks:   func(urn string) bool { c := r.connectors[urn]; return c != nil && !c.Reads(urn) },
+		Environments:  fnapi.CanStart,
 		Streaming:     opts.Streaming(),
 	})
 }

@@ -55,8 +55,13 @@ func (g *graph) checkEnvironment(n *node) error {
 			n.env = id
 		}
 	}
-	if _, ok := envs[n.env]; !ok {
+	env, ok := envs[n.env]
+	if !ok {
 		return invalid(n.name, fmt.Sprintf("its environment %q is not in the pipeline", n.env))
+	}
+	if known := g.opts.Environments; known != nil && !known(env) {
+		return unsupported(n.name, fmt.Sprintf("its environment %q is of the type %q, which Fresnel cannot start", n.env, env.GetUrn()),
+			"use --environment_type=LOOPBACK, EXTERNAL, PROCESS or DOCKER")
 	}
 	return nil
 }

@@ -246,6 +246,10 @@ var refusals = []struct {
 }{
 	{"requirement", func(p pipe) { p.Requirements = []string{"my:requirement"} }, beam.Unsupported, "my:requirement"},
 	{"unknown primitive", func(p pipe) { p.add("odd", "my:urn", nil, "in=a", "out=x:bytes") }, beam.Unsupported, "Odd: the transform my:urn"},
+	{"unknown environment", func(p pipe) {
+		p.Components.Environments["far"] = &pipepb.Environment{Urn: "my:environment"}
+		p.add("odd", urnParDo, pardo(), "in=a", "out=x:bytes").EnvironmentId = "far"
+	}, beam.Unsupported, `Odd: its environment "far" is of the type "my:environment"`},
 	{"no URN", func(p pipe) { p.add("odd", "", nil, "in=a", "out=x:bytes") }, beam.InvalidPipeline, "Odd"},
 	{"missing transform", func(p pipe) { p.RootTransformIds = append(p.RootTransformIds, "gone") }, beam.InvalidPipeline, "gone"},
 	{"missing part", func(p pipe) {
@@ -336,7 +340,7 @@ func TestRefusesByName(t *testing.T) {
 			p := newPipe()
 			p.add("impulse", urnImpulse, nil, "out=a:bytes")
 			r.build(p)
-			_, err := Translate(p.Pipeline, Options{})
+			_, err := Translate(p.Pipeline, Options{Environments: func(env *pipepb.Environment) bool { return env.GetUrn() != "my:environment" }})
 			if err == nil {
 				t.Fatal("not refused")
 			}

@@ -15,6 +15,9 @@ type Options struct {
 	// NativeSources and NativeSinks say whether the runner has a connector for
 	// transforms of a URN; nil functions know none.
 	NativeSources, NativeSinks func(urn string) bool
+	// Environments says whether the runner can start workers of a kind of
+	// environment; a nil function knows all.
+	Environments func(*pipepb.Environment) bool
 	// Streaming makes the plan a streaming one even if all collections are
 	// bounded.
 	Streaming bool
