@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"runtime/debug"
 	"strconv"
@@ -201,12 +202,26 @@ func (a *jobAPI) GetStateStream(req *jobpb.GetJobStateRequest, stream jobpb.JobS
 // nothing, since streams begin with the first state.
 func refuseDeadline(ctx context.Context, j *job) error {
 	state, _ := j.current()
-	_, limited := ctx.Deadline()
-	if state != stopped || !limited || !fromPython(ctx) {
+	if state != stopped || !fromPython(ctx) || !hasTimeoutOf(ctx, ParseOptions(j.options)) {
 		return nil
 	}
 	return status.Errorf(codes.FailedPrecondition,
-		"job %s has not been run: its states can be followed with a deadline once it is", j.id)
+		"job %s has not been run: its states can be followed with a deadline of --job_server_timeout once it is", j.id)
+}
+
+// timeoutSlack is how much earlier than here a call may have begun.
+const timeoutSlack = 5 * time.Second
+
+// hasTimeoutOf tells a call whose deadline is that of the client's option from
+// one whose caller has a deadline of his own.
+func hasTimeoutOf(ctx context.Context, options Options) bool {
+	deadline, limited := ctx.Deadline()
+	seconds, err := options.Int("job_server_timeout", 0)
+	if !limited || err != nil || seconds <= 0 {
+		return false
+	}
+	early := time.Duration(min(seconds, math.MaxInt32))*time.Second - time.Until(deadline)
+	return early > -time.Second && early < timeoutSlack
 }
 
 func fromPython(ctx context.Context) bool {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"fresnel/internal/beam"
 )
@@ -75,25 +76,32 @@ func TestWhatAClientLogsOfItsMessagesIsNotToldAgain(t *testing.T) {
 // The Python client puts a deadline on the streams that it asks for before
 // Run, and gives a longer job up when that has passed.
 func TestPythonIsToldToFollowTheJobAfterRun(t *testing.T) {
-	python := metadata.Pairs("user-agent", "grpc-python/1.80.0 grpc-c/53.0.0 (linux; chttp2)")
-	deadline, cancel := context.WithTimeout(context.Background(), 300*time.Second)
-	defer cancel()
-	for _, c := range []struct {
-		name  string
-		ctx   context.Context
-		agent metadata.MD
-		state jobpb.JobState_Enum
-		want  codes.Code
-	}{
-		{"before Run", deadline, python, stopped, codes.FailedPrecondition},
-		{"after Run", deadline, python, starting, codes.OK},
-		{"without a deadline", context.Background(), python, stopped, codes.OK},
-		{"from another client", deadline, metadata.Pairs("user-agent", "grpc-go/1.85.0"), stopped, codes.OK},
-	} {
-		j := newJob("j", "", "j", &jobpb.PrepareJobRequest{}, testLog())
-		j.state = c.state
-		wantCode(t, c.name, refuseDeadline(metadata.NewIncomingContext(c.ctx, c.agent), j), c.want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		python := metadata.Pairs("user-agent", "grpc-python/1.80.0 grpc-c/53.0.0 (linux; chttp2)")
+		deadline, cancel := context.WithTimeout(context.Background(), 300*time.Second)
+		defer cancel()
+		own, cancelOwn := context.WithTimeout(context.Background(), time.Minute)
+		defer cancelOwn()
+		for _, c := range []struct {
+			name  string
+			ctx   context.Context
+			agent metadata.MD
+			state jobpb.JobState_Enum
+			want  codes.Code
+		}{
+			{"before Run", deadline, python, stopped, codes.FailedPrecondition},
+			{"after Run", deadline, python, starting, codes.OK},
+			{"without a deadline", context.Background(), python, stopped, codes.OK},
+			{"with a deadline of the caller's own", own, python, stopped, codes.OK},
+			{"from another client", deadline, metadata.Pairs("user-agent", "grpc-go/1.85.0"), stopped, codes.OK},
+		} {
+			options, err := structpb.NewStruct(map[string]any{"beam:option:job_server_timeout:v1": "300"})
+			wantEqual(t, "options", err, nil)
+			j := newJob("j", "", "j", &jobpb.PrepareJobRequest{PipelineOptions: options}, testLog())
+			j.state = c.state
+			wantCode(t, c.name, refuseDeadline(metadata.NewIncomingContext(c.ctx, c.agent), j), c.want)
+		}
+	})
 }
 
 func TestTheErrorComesBeforeTheTerminalState(t *testing.T) {
