@@ -63,6 +63,11 @@ type LogEntry struct {
 
 // Pool is a set of workers that serve one environment.
 type Pool interface {
+	// Settle waits until what the workers have logged was told. A harness sends its
+	// log beside its responses, so its last lines come after the last of those:
+	// Settle waits for silence, a few milliseconds of it, and not for long. It must
+	// not be called from an event call.
+	Settle()
 	// Close ends the job's use of the pool; warm workers may be kept for the next
 	// job with the same environment. It waits for no process, and may be called
 	// from anywhere; of the event calls, only the one under way may still run.

@@ -13,6 +13,7 @@ func (s *Server) Logging(stream fnpb.BeamFnLogging_LoggingServer) error {
 	if err != nil {
 		return err
 	}
+	w.talks.Store(true)
 	for {
 		list, err := stream.Recv()
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,6 +111,23 @@ func (p *pool) Close() {
 		p.server.mu.Unlock()
 		p.server.running.Done()
 	})
+}
+
+// Settle waits for the last log lines, if there may be some on their way.
+func (p *pool) Settle() {
+	if p.talks() {
+		p.events.awaitSilence()
+	}
+	p.events.flush()
+}
+
+// talks tells that a worker of the pool sends its log here. In LOOPBACK Python
+// writes it to the client's terminal.
+func (p *pool) talks() bool {
+	p.server.mu.Lock()
+	workers := slices.Collect(maps.Values(p.server.workers))
+	p.server.mu.Unlock()
+	return slices.ContainsFunc(workers, func(w *worker) bool { return w.talks.Load() && w.leased() == p })
 }
 
 // uses remembers a descriptor, to forget it with the pool.

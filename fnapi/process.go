@@ -133,6 +133,7 @@ func containerFlags(w *worker) []string {
 func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	tail := &child.Tail{}
 	w.becomeChild()
+	w.talks.Store(true)
 	p, err := child.Start(child.Spec{
 		Path: argv[0], Args: argv[1:], Env: append(os.Environ(), env...),
 		Line: func(line string) {
@@ -155,10 +156,10 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	return childHandle{p}, nil
 }
 
-// shown has a line that a worker printed shown to the user, and returns the
-// severity that it has besides.
+// shown has a line that a worker printed shown to the user, also if its job is
+// over, and returns the severity that it has besides.
 func (w *worker) shown(line string) int {
-	if w.server.cfg.Printed == nil || w.leased() == nil {
+	if w.server.cfg.Printed == nil {
 		return int(fnpb.LogEntry_Severity_INFO)
 	}
 	w.server.cfg.Printed(line)

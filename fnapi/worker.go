@@ -33,6 +33,7 @@ type worker struct {
 	place    int          // in the pool that it was started for
 	process  atomic.Int64 // its id, if it is a child of this process
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
+	talks    atomic.Bool  // its log comes here
 
 	connected chan struct{} // closed when the control stream is open
 	gone      chan struct{} // closed when the worker is lost or stopped

@@ -518,7 +518,8 @@ func (j *job) warn(text string) {
 }
 
 // close ends everything of the job and waits for it: what its workers know of
-// its metrics is asked first, since nobody can afterwards.
+// its metrics is asked first, and their last log lines are waited for, since
+// nobody can afterwards.
 func (j *job) close() {
 	j.metrics.settle(j.life)
 	j.cancel()
@@ -530,6 +531,9 @@ func (j *job) close() {
 	}
 	if j.carry != nil {
 		j.carry.close()
+	}
+	for _, p := range j.pools {
+		p.settle()
 	}
 	j.die()
 	for _, p := range j.pools {

@@ -133,11 +133,22 @@ func (p *pool) any(ctx context.Context) (fnapi.Worker, error) {
 	}
 }
 
+// settle waits for the last log lines of the workers.
+func (p *pool) settle() {
+	if pool := p.started(); pool != nil {
+		pool.Settle()
+	}
+}
+
 func (p *pool) close() {
-	p.mu.Lock()
-	pool := p.pool
-	p.mu.Unlock()
-	if pool != nil {
+	if pool := p.started(); pool != nil {
 		pool.Close()
 	}
+}
+
+// started is the pool of harnesses, nil if it was not started.
+func (p *pool) started() fnapi.Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pool
 }
