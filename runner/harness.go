@@ -27,6 +27,7 @@ type harnessExecutor struct {
 	expiry     *expiry
 	sorter     *sorter
 	last       lastTimers
+	turns      turns
 	caches     *caches
 
 	mu      sync.Mutex

@@ -48,6 +48,7 @@ type harnessBundle struct {
 	shards   map[int]*state.Shard
 	txn      *store.Txn
 	timers   map[fnapi.TimerFamily][]byte // beginnings of timers in pieces
+	turns    bundleTurns
 	keptLast keyWindow
 }
 
@@ -195,46 +196,6 @@ func (hb *harnessBundle) sideTokens() []fnapi.SideInputToken {
 	return tokens
 }
 
-// maxTimers bounds how many timers of a shard fire in one bundle; the rest is
-// due at once again.
-const maxTimers = 10_000
-
-// takeDue takes the timers that are due from the shards, in the order of their
-// times.
-func (hb *harnessBundle) takeDue() {
-	for _, work := range hb.b.Work {
-		if !work.EventDue && !work.ProcessingDue {
-			continue
-		}
-		now := hb.b.Now
-		if hb.last {
-			now = endOfClock
-		}
-		due := hb.shards[work.Shard].TakeDue(work.EventDue, hb.timersUpTo(work.Shard), work.ProcessingDue, now, maxTimers)
-		for _, t := range due {
-			hb.fire(t)
-		}
-		if hb.last && len(due) < maxTimers {
-			hb.x.last.round(work.Shard)
-		}
-	}
-}
-
-// fire adds a timer to those that the worker gets: to the last run, if it is of
-// the same family.
-func (hb *harnessBundle) fire(t state.Timer) {
-	f := fnapi.TimerFamily{Transform: t.Transform, Family: t.Family}
-	if n := len(hb.due); n == 0 || hb.due[n-1].TimerFamily != f {
-		hb.due = append(hb.due, fnapi.TimerData{TimerFamily: f})
-	}
-	if hb.x.expiry.closes(f) {
-		t.Fire = t.Hold // an SDK may emit at either, and the window must hold it
-	}
-	run := &hb.due[len(hb.due)-1]
-	run.Data = coder.AppendTimer(run.Data, &coder.Timer{Key: t.User, Tag: t.Tag, Windows: t.Window, WindowCount: 1,
-		Fire: t.Fire, Hold: t.Hold, Pane: t.Pane})
-}
-
 // guardedOutput is output that survives a panic: it is called by the server's
 // goroutines (I7).
 func (hb *harnessBundle) guardedOutput(from beam.TransformID, family string, data []byte) (err error) {
@@ -275,6 +236,9 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	}
 	if len(hb.timers) > 0 {
 		return hb.x.stage.badOutput(coder.ErrShort)
+	}
+	if err := hb.keptTurns(); err != nil {
+		return err
 	}
 	if len(res.LateSplits) > 0 {
 		return &beam.Error{Code: beam.Unavailable, What: "the harness split the bundle too late"} // it is run again as a whole

@@ -36,6 +36,13 @@ func (l *lastTimers) round(shard int) {
 	l.rounds[shard]++
 }
 
+// half tells whether a shard has had half of its rounds.
+func (l *lastTimers) half(shard int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rounds[shard] >= lastRounds/2
+}
+
 // over tells whether a shard has had its rounds; first, whether it is the first
 // to be told so.
 func (l *lastTimers) over(shard int) (over, first bool) {

@@ -203,6 +203,7 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 		return err
 	}
 	return f.coder.EachTimerWindow(t, func(w []byte) error {
+		hb.turns.set(t.Key, w)
 		id := f.id(t.Key, w)
 		id.Tag = t.Tag
 		if t.Clear || hb.tooLate(shardOf(t.Key, hb.x.stage.spec.Shards)) {

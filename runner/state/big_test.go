@@ -89,7 +89,7 @@ func (b *bigDesk) fire(last int) int {
 	for shard := range bigShards {
 		for more := true; more; {
 			b.commit(shard, func(s *Shard) {
-				due := s.TakeDue(true, 200_000, false, time.Time{}, 10_000)
+				due := s.TakeDue(Due{Event: true, Watermark: 200_000, Limit: 10_000})
 				more = len(due) > 0
 				fired += len(due)
 				for _, t := range due {

@@ -153,7 +153,7 @@ func TestABundleThatIsNotCommittedLeavesNoTrace(t *testing.T) {
 	d.SetTimer(timer("f", "k", 10))
 	d.commit()
 	d.ClearBag(key("k"))
-	d.TakeDue(true, 100, false, epoch, 10)
+	d.TakeDue(Due{Event: true, Watermark: 100, Limit: 10})
 	d.AppendMultimap(mapKey("k", "m"), []byte("x"))
 	d.begin() // the bundle failed
 	d.want("bag", d.bag(key("k")), "a")

@@ -97,34 +97,89 @@ func (s *Shard) SetFirst(t Timer) {
 	}
 }
 
-// TakeDue removes and returns the timers due at watermark wm or at processing
-// time now, in the order of their times; at most limit of them.
-func (s *Shard) TakeDue(event bool, wm beam.EventTime, processing bool, now time.Time, limit int) []Timer {
-	s.Flush()
-	var due []Timer
-	if event {
-		due = s.collect('E', wm, due, limit)
-	}
-	if processing && len(due) < limit {
-		due = s.collect('P', beam.FromTime(now), due, limit)
-	}
-	for i := range due {
-		s.remove(string(due[i].encode(nil)), due[i].ProcessingTime)
-	}
-	return due
+// Due tells which timers are due, and how they are taken.
+type Due struct {
+	// Event: those of event time, up to the watermark; Processing: those of
+	// processing time, up to now.
+	Event      bool
+	Watermark  beam.EventTime
+	Processing bool
+	Now        time.Time
+	// Limit is how many are taken at most.
+	Limit int
+	// InTurn takes of each key and window only those of its first time: the others
+	// stay due. What fires may set and clear them.
+	InTurn bool
 }
 
-func (s *Shard) collect(domain byte, upTo beam.EventTime, due []Timer, limit int) []Timer {
+// TakeDue removes and returns timers that are due, in the order of their times,
+// those of event time first.
+func (s *Shard) TakeDue(d Due) []Timer {
+	s.Flush()
+	t := taking{limit: d.Limit}
+	if d.InTurn {
+		t.first = map[string]turn{}
+	}
+	if d.Event {
+		s.collect('E', d.Watermark, &t)
+	}
+	if d.Processing {
+		s.collect('P', beam.FromTime(d.Now), &t)
+	}
+	for i := range t.due {
+		s.remove(string(t.due[i].encode(nil)), t.due[i].ProcessingTime)
+	}
+	return t.due
+}
+
+// taking is what is taken of the timers that are due.
+type taking struct {
+	due   []Timer
+	limit int
+	// first is whose turn it is, by key and window; nil if all are taken. passed
+	// counts the timers whose turn it is not.
+	first  map[string]turn
+	passed int
+}
+
+// turn is a domain and a time.
+type turn struct {
+	domain byte
+	at     beam.EventTime
+}
+
+// maxPassed is how many timers are passed over for the sake of those behind them.
+const maxPassed = 1000
+
+func (t *taking) full() bool { return len(t.due) >= t.limit || t.passed >= maxPassed }
+
+func (t *taking) take(timer Timer, now turn) {
+	if t.first != nil {
+		context := string(timer.context(nil))
+		first, ok := t.first[context]
+		if ok && first != now {
+			t.passed++
+			return
+		}
+		t.first[context] = now
+	}
+	t.due = append(t.due, timer)
+}
+
+func (s *Shard) collect(domain byte, upTo beam.EventTime, t *taking) {
+	if t.full() {
+		return
+	}
 	from := s.prefix + string(domain)
 	to := s.timeKey(domain, upTo+1)
 	s.txn.Ascend(from, to, func(k string, _ []byte) bool {
 		id := k[len(from)+8:]
 		if v, ok := s.txn.Get(s.prefix + "T" + id); ok {
-			due = append(due, timerOf(id, domain == 'P', v))
+			timer := timerOf(id, domain == 'P', v)
+			t.take(timer, turn{domain, timer.Fire})
 		}
-		return len(due) < limit
+		return !t.full()
 	})
-	return due
 }
 
 // Times returns the shard's next due times at watermark wm and its least hold:
@@ -179,6 +234,9 @@ func (s *Shard) timeKey(kind byte, t beam.EventTime) string {
 }
 
 func (t TimerID) encode(b []byte) []byte { return appendString(t.anyTag(b), t.Tag) }
+
+// context names what timers have to do with each other in: a key and a window.
+func (t TimerID) context(b []byte) []byte { return appendBytes(appendBytes(b, t.User), t.Window) }
 
 // anyTag begins the encodings of all timers that differ by the tag.
 func (t TimerID) anyTag(b []byte) []byte {

@@ -41,7 +41,9 @@ func text(timers []Timer) string {
 }
 
 // due takes the event-time timers that are due.
-func (d *desk) due(wm beam.EventTime) string { return text(d.TakeDue(true, wm, false, epoch, 100)) }
+func (d *desk) due(wm beam.EventTime) string {
+	return text(d.TakeDue(Due{Event: true, Watermark: wm, Limit: 100}))
+}
 
 func (d *desk) wantTimes(wm, event beam.EventTime, processing int64, hold beam.EventTime) {
 	d.t.Helper()
@@ -67,13 +69,34 @@ func TestTimersFireInTheOrderOfTheirTimes(t *testing.T) {
 	d.want("due at 21", d.due(21), "g/a@-5 f/b@20 g/c@21")
 	d.wantTimes(21, 30, 7, 7)
 	d.want("due again", d.due(21), "")
-	d.want("clock", text(d.TakeDue(false, 100, true, time.UnixMilli(6), 10)), "")
-	d.want("clock", text(d.TakeDue(true, 100, true, time.UnixMilli(7), 10)), "f/a@30 p/a@7")
+	d.want("clock", text(d.TakeDue(Due{Processing: true, Now: time.UnixMilli(6), Limit: 10})), "")
+	d.want("clock", text(d.TakeDue(Due{Event: true, Watermark: 100, Processing: true, Now: time.UnixMilli(7), Limit: 10})), "f/a@30 p/a@7")
 	d.wantTimes(21, never, 0, beam.MaxEventTime)
 	d.commit()
 	if n := d.entries(); n != 0 {
 		t.Errorf("%d entries are left", n)
 	}
+}
+
+// TestTimersOfAKeyAreTakenInTurn: what fires at the first time may change those
+// after it.
+func TestTimersOfAKeyAreTakenInTurn(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	window := timer("f", "a", 24)
+	window.Window = []byte("other window")
+	for _, set := range []Timer{timer("f", "a", 10), timer("g", "a", 10), tagged(timer("f", "a", 20), "c"), clock("p", "a", 5),
+		timer("f", "other", 25), window} {
+		d.SetTimer(set)
+	}
+	due := Due{Event: true, Watermark: 100, Processing: true, Now: time.UnixMilli(7), Limit: 100, InTurn: true}
+	d.want("first", text(d.TakeDue(due)), "f/a@10 g/a@10 f/a@24 f/other@25")
+	d.wantTimes(100, 20, 5, 5)
+	d.ClearTimer(tagged(timer("f", "a", 0), "c").TimerID)
+	d.SetTimer(timer("g", "a", 30))
+	d.want("then", text(d.TakeDue(due)), "g/a@30")
+	d.want("then", text(d.TakeDue(due)), "p/a@5")
+	d.want("at last", text(d.TakeDue(due)), "")
 }
 
 func TestSettingATimerAgainReplacesIt(t *testing.T) {
@@ -146,7 +169,7 @@ func TestATimerComesBackAsItWasSet(t *testing.T) {
 		Fire: -77, Hold: -99, Pane: []byte{1, 2, 3}}
 	d.SetTimer(set)
 	d.commit()
-	got := d.TakeDue(true, 0, false, epoch, 10)
+	got := d.TakeDue(Due{Event: true, Limit: 10})
 	if len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(set) {
 		t.Errorf("got %v, want %v", got, set)
 	}
@@ -160,7 +183,7 @@ func TestNoMoreTimersAreTakenThanAsked(t *testing.T) {
 		d.SetTimer(clock("p", fmt.Sprint(i), beam.EventTime(i)))
 	}
 	for _, want := range []int{7, 7, 6, 0} {
-		if got := d.TakeDue(true, 100, true, time.UnixMilli(100), 7); len(got) != want {
+		if got := d.TakeDue(Due{Event: true, Watermark: 100, Processing: true, Now: time.UnixMilli(100), Limit: 7}); len(got) != want {
 			t.Errorf("%d timers, want %d", len(got), want)
 		}
 	}

@@ -207,7 +207,7 @@ var endOfClock = time.UnixMilli(math.MaxInt64)
 
 func (s *session) takeTimers(in *input) {
 	s.shard.Flush()
-	for _, t := range s.shard.TakeDue(true, beam.MaxEventTime, true, endOfClock, math.MaxInt) {
+	for _, t := range s.shard.TakeDue(state.Due{Event: true, Watermark: beam.MaxEventTime, Processing: true, Now: endOfClock, Limit: math.MaxInt}) {
 		f := fnapi.TimerFamily{Transform: t.Transform, Family: t.Family}
 		if n := len(in.timers); n == 0 || in.timers[n-1].TimerFamily != f {
 			in.timers = append(in.timers, fnapi.TimerData{TimerFamily: f})
