@@ -68,7 +68,7 @@ func inbound(t *testing.T, server *Server, script []byte) {
 	for _, r := range runs {
 		select {
 		case <-r.Done():
-		case <-time.After(time.Minute):
+		case <-time.After(5 * time.Minute):
 			t.Fatal("a bundle does not end with its worker")
 		}
 		if result, err := r.Result(); (result == nil) == (err == nil) {

@@ -491,7 +491,7 @@ func TestCloseGivesUpWhenItsContextEnds(t *testing.T) {
 		return ctx.Err()
 	}}, func(f *fixture) {
 		f.run(f.prepare())
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		wantEqual(t, "Close", f.service.Close(ctx), context.DeadlineExceeded)
 	})

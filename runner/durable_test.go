@@ -250,7 +250,7 @@ func TestAJobThatIsCutOffCanBeInspected(t *testing.T) {
 	w.whole.blocks = func() {} // its entries stay in the outbox
 	epoch := int64(1)
 	for missing := []string{""}; len(missing) > 0; epoch++ {
-		w.run(dir, epoch, 500*time.Millisecond)
+		w.run(dir, epoch, 400*time.Millisecond+time.Duration(epoch)*100*time.Millisecond)
 		missing = w.unseen()
 		if again := w.unseen(); !slices.Equal(missing, again) {
 			t.Fatalf("looked at twice, without %v and without %v", missing, again)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -192,13 +193,19 @@ func TestBundlesAreFinalizedOnceTheyAreCommitted(t *testing.T) {
 	r := newRig(t)
 	elements, want := numbers(300)
 	r.do["make"] = create(elements...)
-	var tries, dead atomic.Int32
-	var died atomic.Value
+	var mu sync.Mutex
+	var died *call
+	worked := map[string]*fnapitest.Harness{} // by bundle
 	r.do["work"] = func(c *call) error {
 		c.Response.RequiresFinalization = true
-		if tries.Add(1) == 2 {
-			died.Store(c.ID)
-			dead.Add(1)
+		mu.Lock()
+		worked[c.ID] = c.Harness
+		dies := len(worked) == 2
+		if dies {
+			died = c
+		}
+		mu.Unlock()
+		if dies {
 			return c.dies()
 		}
 		return same(c)
@@ -208,11 +215,14 @@ func TestBundlesAreFinalizedOnceTheyAreCommitted(t *testing.T) {
 	out.want(want...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := slices.Clone(r.finalized)
-	slices.Sort(all)
-	// The bundles beside the dead one died with it.
-	if n := len(slices.Compact(all)); n != len(r.finalized) || n < int(tries.Load()-2*dead.Load()) || slices.Contains(all, died.Load().(string)) {
-		t.Errorf("finalized %v of %d bundles of which %v died", r.finalized, tries.Load(), died.Load())
+	all := slices.Sorted(slices.Values(r.finalized))
+	if n := len(slices.Compact(slices.Clone(all))); n != len(all) || slices.Contains(all, died.ID) {
+		t.Errorf("finalized %v, of which %v died", all, died.ID)
+	}
+	for id, harness := range worked {
+		if _, found := slices.BinarySearch(all, id); !found && harness != died.Harness { // its other bundles died with it
+			t.Errorf("%v was not finalized, only %v", id, all)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ type rig struct {
 type do func(c *call) error
 
 // patience is how long a test waits for what must happen.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 func newRig(t *testing.T, options ...fnapitest.Option) *rig {
 	t.Helper()

@@ -525,7 +525,7 @@ func contents(t testing.TB, k *parts.Kafka, topic string) []string {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	all, err := s.partitions(ctx)
 	if err != nil {
@@ -593,7 +593,7 @@ func partitionContents(ctx context.Context, t testing.TB, s *source, tp topicPar
 func messages(t testing.TB, k *parts.Kafka, topic string) []kafkago.Message {
 	t.Helper()
 	var out []kafkago.Message
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for p := range 2 {
 		conn, err := kafkago.DialLeader(ctx, "tcp", k.Addr(), topic, p)

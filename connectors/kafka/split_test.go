@@ -135,7 +135,7 @@ func (g *group) close() {
 // read takes values until there are n.
 func (g *group) read(n int) {
 	g.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for len(g.values) < n {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("%d of %d values after %d failures", len(g.values), n, g.failures)

@@ -29,7 +29,7 @@ import (
 	"fresnel/fnapi/boot/python"
 )
 
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // fakeRunner provisions one worker and has its files.
 type fakeRunner struct {
