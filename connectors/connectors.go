@@ -145,6 +145,13 @@ type Sink interface {
 	Close() error
 }
 
+// Prober is a Sink that can say before there is anything to write whether it
+// could be written.
+type Prober interface {
+	// Probe contacts the server, and changes nothing there.
+	Probe(ctx context.Context) error
+}
+
 // NoProgress is what Sink.Open returns for a sink that keeps no progress: the
 // entry whose outcome is unknown is written again.
 const NoProgress = -1

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,7 @@ func TestASourceIsReadAgainAfterAFault(t *testing.T) {
 			var faults atomic.Int32
 			in := r.source("in", &fakeSource{batches: [][][]byte{a, b}, bounded: true,
 				fail: func(what string, split, position int) error {
-					if what == call && (call == "splits" || split == 1 && position >= 3 || call == "open") && faults.Add(1) <= 2 {
+					if what == call && (call == "splits" || split == 1 && (position >= 3 || call == "open")) && faults.Add(1) <= 2 {
 						return errDown
 					}
 					return nil
@@ -105,6 +106,38 @@ func TestASinkIsWrittenAgainAfterAFault(t *testing.T) {
 	}
 	if said := j.said(jobservice.Warning); !strings.Contains(said, "Write") || !strings.Contains(said, "the broker is down") {
 		t.Errorf("the user was told: %s", said)
+	}
+	if said := j.said(jobservice.Basic); !strings.Contains(said, "Write: writing goes on") {
+		t.Errorf("the user was told of the end: %q", said)
+	}
+}
+
+// TestASinkThatCannotBeWrittenIsToldOfBeforeThereIsAnythingToWrite: and the job
+// goes on, since what is missing may come.
+func TestASinkThatCannotBeWrittenIsToldOfBeforeThereIsAnythingToWrite(t *testing.T) {
+	r := newRig(t)
+	r.source("in", &fakeSource{batches: [][][]byte{nil}})
+	r.sink("out").probe = &beam.Error{Code: beam.Rejected, What: "access denied"}
+	j := r.start(endless())
+	j.awaitSaid(jobservice.Warning, "Write: as things are, nothing can be written: rejected: access denied")
+	close(j.drain)
+	j.mustEnd()
+}
+
+// TestAFaultThatShardsMeetTogetherIsToldOnce for each round of tries, and again
+// when it comes back.
+func TestAFaultThatShardsMeetTogetherIsToldOnce(t *testing.T) {
+	t.Parallel()
+	var o outage
+	var told []bool
+	for _, failure := range []int{0, 0, 1, 0, 1, 2} { // of three shards
+		told = append(told, o.news(failure))
+	}
+	if want := []bool{true, false, true, false, false, true}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+	if !o.over() || o.over() || !o.news(0) {
+		t.Error("the end is not told once, and then the next fault")
 	}
 }
 

@@ -148,6 +148,7 @@ func (j *job) run(drain <-chan struct{}) error {
 	err := j.startPools()
 	if err == nil {
 		j.spawn(j.newStuckWatch().run)
+		j.probeSinks()
 		err = j.loop(drain)
 		last := j.engine.Snapshot()
 		j.last.Store(&last)
@@ -156,6 +157,14 @@ func (j *job) run(drain <-chan struct{}) error {
 		return j.ctx.Err()
 	}
 	return err
+}
+
+func (j *job) probeSinks() {
+	for _, st := range j.stages {
+		if x, ok := st.executor.(*sinkExecutor); ok {
+			x.probe()
+		}
+	}
 }
 
 // loop owns the engine.

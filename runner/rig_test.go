@@ -138,6 +138,16 @@ func (j *jobRun) said(l jobservice.Level) string {
 	return strings.Join(all, "\n")
 }
 
+// awaitSaid returns when a message of the level has been told.
+func (j *jobRun) awaitSaid(l jobservice.Level, text string) {
+	j.r.t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(j.said(l), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			j.r.t.Fatalf("told %q, and not %q", j.said(l), text)
+		}
+	}
+}
+
 var jobs atomic.Int64
 
 // start starts a job.
@@ -563,6 +573,8 @@ type fakeSink struct {
 	before, after func(shard int, n int64, attempt int) error
 	// gone tells that the server was cut off: what it still tries reaches nobody.
 	gone func() bool
+	// probe is what the server says before there is anything to write.
+	probe error
 	// blocks is called when a write begins that only ends with its context.
 	blocks func()
 	// progress: it knows its last entry.
@@ -599,6 +611,8 @@ func (s *fakeSink) Close() error {
 	s.closed++
 	return nil
 }
+
+func (s *fakeSink) Probe(context.Context) error { return s.probe }
 
 func (s *fakeSink) Open(_ context.Context, shard int, _ int64) (connectors.Writer, int64, error) {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"fresnel/connectors"
 	"fresnel/internal/beam"
@@ -17,6 +18,9 @@ type sinkExecutor struct {
 	sink   connectors.Sink
 	input  *coder.Windowed
 	shards []*sinkShard
+	outage outage
+	// tried is set once there was something to write.
+	tried atomic.Bool
 }
 
 type sinkShard struct {
@@ -34,6 +38,20 @@ func (j *job) newSink(s *stage, sink connectors.Sink) (*sinkExecutor, error) {
 		x.shards = append(x.shards, &sinkShard{index: i})
 	}
 	return x, nil
+}
+
+// probe tells the user that nothing could be written, before there is anything
+// to write. What it finds may be mended until then, by the job itself too.
+func (x *sinkExecutor) probe() {
+	p, ok := x.sink.(connectors.Prober)
+	if !ok {
+		return
+	}
+	x.job.spawn(func() {
+		if err := p.Probe(x.job.ctx); err != nil && x.job.ctx.Err() == nil && !x.tried.Load() {
+			x.job.warn(fmt.Sprintf("%s: as things are, nothing can be written: %v", x.stage.where(), err))
+		}
+	})
 }
 
 // start is not used: the engine forms a sink's entries itself.
@@ -55,17 +73,23 @@ func (x *sinkExecutor) writeEntry(e engine.Entry) error {
 	if err != nil {
 		return err
 	}
+	x.tried.Store(true)
 	sh := x.shards[e.Shard]
 	for failures := 0; ; failures++ {
 		err := x.attempt(sh, e.N, elements)
 		if err == nil {
+			if x.outage.over() {
+				x.job.inform(x.stage.where() + ": writing goes on")
+			}
 			return nil
 		}
 		if x.job.ctx.Err() != nil || beam.CodeOf(err) != beam.Unavailable {
 			return err
 		}
 		wait := backoff(failures)
-		x.job.warn(fmt.Sprintf("%s: writing failed, trying again in %v: %v", x.stage.where(), wait, err))
+		if x.outage.news(failures) {
+			x.job.warn(fmt.Sprintf("%s: writing failed, trying again in %v: %v", x.stage.where(), wait, err))
+		}
 		if !sleep(x.job.ctx, wait) {
 			return err
 		}

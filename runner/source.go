@@ -31,6 +31,7 @@ type sourceExecutor struct {
 	native
 	source connectors.Source
 	splits []*splitReader
+	outage outage
 }
 
 // splitReader is the state of one split's reading. A shard is in one bundle at a
@@ -70,7 +71,12 @@ func (x *sourceExecutor) read(b engine.Bundle, c *collector) error {
 	if err != nil {
 		return x.failed(r, err, c, progress)
 	}
-	r.failures = 0
+	if r.failures > 0 {
+		r.failures = 0
+		if x.outage.over() {
+			x.job.inform(x.stage.where() + ": reading goes on")
+		}
+	}
 	if err := c.addCounted(0, batch.Elements, batch.Count, batch.MinTimestamp); err != nil {
 		return err
 	}
@@ -107,8 +113,10 @@ func (x *sourceExecutor) failed(r *splitReader, err error, c *collector, p engin
 		return err
 	}
 	wait := backoff(r.failures)
+	if x.outage.news(r.failures) {
+		x.job.warn(fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), r.split.ID, wait, err))
+	}
 	r.failures++
-	x.job.warn(fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), r.split.ID, wait, err))
 	p.NotBefore = x.job.clock.now().Add(wait)
 	c.out.Sources = []engine.SourceProgress{p}
 	return nil

@@ -150,7 +150,13 @@ func sinkOutage(t *testing.T, c *SinkCase) {
 	s := c.open(t)
 	w, _ := c.writer(t, s, 1)
 	c.write(t, w, 1, "before")
+	if err := probe(t, c.open(t)); err != nil {
+		t.Errorf("asking a server that is there: %v", err)
+	}
 	c.Stop(t)
+	if err := probe(t, c.open(t)); beam.CodeOf(err) != beam.Unavailable {
+		t.Errorf("asking a server that is down: %v", err)
+	}
 	entry := c.entry(t, "during")
 	if err := w.Write(t.Context(), 2, entry); beam.CodeOf(err) != beam.Unavailable {
 		t.Errorf("writing to a server that is down: %v", err)
@@ -165,6 +171,14 @@ func sinkOutage(t *testing.T, c *SinkCase) {
 		t.Fatal(err)
 	}
 	c.shows(t, []string{"before", "during"})
+}
+
+func probe(t *testing.T, s connectors.Sink) error {
+	p, ok := s.(connectors.Prober)
+	if !ok {
+		t.Skip("the sink cannot be asked")
+	}
+	return p.Probe(t.Context())
 }
 
 // sentAgain tries what the runner does after a crash: the entries that it does

@@ -164,6 +164,13 @@ func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Wri
 	return w, connectors.NoProgress, w.begin(ctx)
 }
 
+// Probe implements connectors.Prober. That the topic is not there is no fault
+// yet: it, or the broker, may make it.
+func (s *sink) Probe(ctx context.Context) error {
+	_, err := s.client.Metadata(ctx, &kafkago.MetadataRequest{})
+	return s.explain(err, "connect")
+}
+
 // Close implements connectors.Sink.
 func (s *sink) Close() error {
 	s.transport.CloseIdleConnections()

@@ -207,6 +207,17 @@ func write(t testing.TB, spec writeSpec, row *coder.Coder, rows ...[]any) error 
 	return w.Write(context.Background(), 1, entry)
 }
 
+// probe is what the server says of a sink before there are rows.
+func probe(t testing.TB, spec writeSpec, row *coder.Coder) error {
+	t.Helper()
+	s, err := New(testLog(t)).Sink(writeTransform(t, spec, row))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.(connectors.Prober).Probe(t.Context())
+}
+
 func TestEveryTypeIsWritten(t *testing.T) {
 	m := server(t)
 	f := func(name string, ft coder.FieldType) coder.Field { return coder.Field{Name: name, Type: ft.OrNull()} }
@@ -259,6 +270,8 @@ func TestAnyStatementIsRun(t *testing.T) {
 		"last one wins":    {"", "INSERT INTO %[1]s VALUES (?, ?) ON DUPLICATE KEY UPDATE n = VALUES(n)", "a=3 b=2"},
 		"ignore":           {"", "INSERT IGNORE INTO %[1]s VALUES (?, ?)", "a=1 b=2"},
 		"insert select":    {"", "INSERT INTO %[1]s SELECT ?, ? ON DUPLICATE KEY UPDATE n = 9", "a=9 b=2"},
+		"update":           {"INSERT INTO %[1]s VALUES ('a', 1), ('b', 1), ('c', 1)", "UPDATE %[1]s SET k = CONCAT(k, 'x') WHERE k = ? AND n <> ?", "ax=1 bx=1 c=1"},
+		"call":             {"CREATE OR REPLACE PROCEDURE %[1]s_p(a VARCHAR(20), b BIGINT) BEGIN SELECT a, b; INSERT INTO %[1]s VALUES (a, b) ON DUPLICATE KEY UPDATE n = n + b; END", "CALL %[1]s_p(?, ?)", "a=4 b=2"},
 		"delete":           {"INSERT INTO %[1]s VALUES ('a', 1), ('b', 1), ('c', 1)", "DELETE FROM %[1]s WHERE k = ? AND n < ?", "b=1 c=1"},
 		"a mark in a text": {"", "INSERT INTO %[1]s VALUES (CONCAT(?, '?'), ?) ON DUPLICATE KEY UPDATE n = 7", "a?=7 b?=2"},
 	} {
@@ -308,6 +321,9 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 				test.change(&spec)
 			}
 			err := write(t, spec, oneField, test.rows...)
+			if asked := probe(t, spec, oneField); test.rows == nil && fmt.Sprint(asked) != fmt.Sprint(err) {
+				t.Errorf("before there is a row it says: %v", asked)
+			}
 			if code := beam.CodeOf(err); err == nil || code == beam.Unavailable || code == beam.Internal {
 				t.Fatalf("%v", err)
 			}

@@ -173,6 +173,14 @@ func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Wri
 	return w, last, nil
 }
 
+// Probe implements connectors.Prober: it has the server check user, database
+// and statement.
+func (s *sink) Probe(ctx context.Context) error {
+	w := &writer{sink: s}
+	defer w.drop()
+	return w.connect(ctx)
+}
+
 // checkEngine warns where rows and progress cannot be one transaction.
 func (s *sink) checkEngine(ctx context.Context, in *session) {
 	if s.multi == nil || len(s.multi.table) == 0 {
