@@ -2,6 +2,7 @@ package fnapi
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -56,10 +57,14 @@ func (r *running) beginSplit() bool {
 func (r *running) endSplit(a *splitAnswer, source beam.TransformID, got answered) {
 	r.update(func() {
 		r.asking--
-		if got.err != nil {
+		switch resp := got.response.GetProcessBundleSplit(); {
+		case got.err != nil:
 			a.err = got.err
-		} else {
-			a.split = acceptedSplit(got.response.GetProcessBundleSplit(), source)
+		case misplaced(resp, source):
+			a.err = r.violation(fmt.Sprintf("the answer to a split is not about the bundle's input %q: %v", source, resp.GetChannelSplits()))
+			r.set(a.err)
+		default:
+			a.split = acceptedSplit(resp)
 		}
 		if a.left && a.split != nil {
 			r.late = append(r.late, a.split)
@@ -94,20 +99,29 @@ func splitRequest(bundle string, s SplitRequest) *fnpb.InstructionRequest {
 	}}
 }
 
-// acceptedSplit is nil if nothing was split.
-func acceptedSplit(resp *fnpb.ProcessBundleSplitResponse, source beam.TransformID) *Split {
-	for _, c := range resp.GetChannelSplits() {
-		if c.GetTransformId() != string(source) {
-			continue
-		}
-		return &Split{
-			Primaries:     applications(resp.GetPrimaryRoots()),
-			Residuals:     residuals(resp.GetResidualRoots()),
-			LastPrimary:   c.GetLastPrimaryElement(),
-			FirstResidual: c.GetFirstResidualElement(),
-		}
+// misplaced tells whether something was split, but not the bundle's one input:
+// what the harness gave up would be lost. Java's names no transform.
+func misplaced(resp *fnpb.ProcessBundleSplitResponse, source beam.TransformID) bool {
+	splits := resp.GetChannelSplits()
+	if len(splits) == 0 {
+		return len(resp.GetPrimaryRoots())+len(resp.GetResidualRoots()) > 0
 	}
-	return nil
+	at := splits[0].GetTransformId()
+	return len(splits) > 1 || at != "" && at != string(source)
+}
+
+// acceptedSplit is nil if nothing was split.
+func acceptedSplit(resp *fnpb.ProcessBundleSplitResponse) *Split {
+	splits := resp.GetChannelSplits()
+	if len(splits) == 0 {
+		return nil
+	}
+	return &Split{
+		Primaries:     applications(resp.GetPrimaryRoots()),
+		Residuals:     residuals(resp.GetResidualRoots()),
+		LastPrimary:   splits[0].GetLastPrimaryElement(),
+		FirstResidual: splits[0].GetFirstResidualElement(),
+	}
 }
 
 func applications(protos []*fnpb.BundleApplication) []Application {

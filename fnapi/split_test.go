@@ -72,6 +72,64 @@ func TestSplitIsAskedForAndRead(t *testing.T) {
 	}
 }
 
+// Java's harness does not say of which input: a bundle has one.
+func TestSplitOfAnInputWithoutAName(t *testing.T) {
+	t.Parallel()
+	nameless := accepted()
+	nameless.ChannelSplits[0].TransformId = ""
+	s, running := splitWith(t, nameless)
+	if s == nil || s.LastPrimary != 0 || s.FirstResidual != 2 || len(s.Residuals) != 1 {
+		t.Errorf("split %+v", s)
+	}
+	finishWell(t, running)
+}
+
+// What a harness gives up must have a place, or it would be lost.
+func TestSplitThatCannotBePlacedFailsTheBundle(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*fnpb.ProcessBundleSplitResponse){
+		"of another input": func(s *fnpb.ProcessBundleSplitResponse) { s.ChannelSplits[0].TransformId = "other" },
+		"of several inputs": func(s *fnpb.ProcessBundleSplitResponse) {
+			s.ChannelSplits = append(s.ChannelSplits, s.ChannelSplits[0])
+		},
+		"roots of no element": func(s *fnpb.ProcessBundleSplitResponse) { s.ChannelSplits = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := accepted()
+			change(answer)
+			if s, running := splitWith(t, answer); s != nil {
+				t.Errorf("split %+v", s)
+			} else {
+				_, err := finish(t, running)
+				wantCode(t, err, beam.BadData, "split")
+			}
+		})
+	}
+}
+
+// splitWith splits a bundle of a harness that gives that answer.
+func splitWith(t *testing.T, answer *fnpb.ProcessBundleSplitResponse) (*fnapi.Split, fnapi.Running) {
+	t.Helper()
+	r := newRig(t, fnapi.Config{})
+	ready := make(chan struct{})
+	w := r.worker(func(b *fnapitest.Bundle) error {
+		got := make(chan struct{})
+		b.OnSplit(func(*fnpb.ProcessBundleSplitRequest) *fnpb.ProcessBundleSplitResponse {
+			close(got)
+			return answer
+		})
+		close(ready)
+		<-got
+		b.ReadAll()
+		return nil
+	})
+	running := w.Start(bundle(stage(nil), &output{}, "abc"))
+	await(t, ready, "bundle")
+	s, _ := running.Split(context.Background(), fnapi.SplitRequest{Source: "in", FractionOfRemaining: 0.5})
+	return s, running
+}
+
 func TestNothingToSplit(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})
