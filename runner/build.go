@@ -29,6 +29,7 @@ func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *tra
 		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), looks: make(chan func()), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
 	j.metrics, j.logs = newMetrics(), newHarnessLog(j)
+	j.rests.job = j
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.life, j.die = context.WithCancel(context.WithoutCancel(ctx))
 	rep.Metrics(j.readMetrics)

@@ -237,8 +237,24 @@ func (w *carryWriter) block(id engine.BlockID) engine.BlockID {
 		w.batch.Release(there) // it is read from the disk, as after a crash
 		w.count(len(data))
 		w.ids[id] = engine.BlockID(there)
+		w.rests(id, engine.BlockID(there))
 	}
 	return w.ids[id]
+}
+
+// rests copies what a block's hot keys have beside it.
+func (w *carryWriter) rests(from, to engine.BlockID) {
+	var all []*rest
+	for _, r := range w.old.rests.of(from) {
+		moved := &rest{token: r.token}
+		for _, page := range r.pages {
+			moved.pages = append(moved.pages, w.block(page))
+		}
+		all = append(all, moved)
+	}
+	if len(all) > 0 {
+		w.note(restKey(to), appendRests(nil, all))
+	}
 }
 
 // tell says what the job begins with.

@@ -27,6 +27,8 @@ type collector struct {
 	// lane is the shard that Keep edges start from.
 	lane    int
 	outputs []*outputCollector
+	// rests are those whose tokens are in what is added just now.
+	rests []*rest
 }
 
 // outputCollector is the collector's part for one output of the stage.
@@ -99,6 +101,24 @@ func (c *collector) addCounted(i int, data []byte, count int, least beam.EventTi
 		s.send(data, run{end: len(data), count: count, least: least})
 	}
 	return nil
+}
+
+// addBound is addCounted for elements with the tokens of some rests: they go in
+// blocks of their own.
+func (c *collector) addBound(i int, data []byte, count int, least beam.EventTime, rests []*rest) error {
+	if len(rests) == 0 {
+		return c.addCounted(i, data, count, least)
+	}
+	o := c.outputs[i]
+	if err := o.settle(); err != nil {
+		return err
+	}
+	c.rests = rests
+	defer func() { c.rests = nil }()
+	if err := c.addCounted(i, data, count, least); err != nil {
+		return err
+	}
+	return o.settle()
 }
 
 // patientTail is the size from which on the beginning of an element is looked at
@@ -243,7 +263,8 @@ func (c *collector) finish() error {
 	return nil
 }
 
-func (o *outputCollector) finish() error {
+// settle emits what main inputs have open.
+func (o *outputCollector) settle() error {
 	for _, s := range o.keyed {
 		s.finish()
 	}
@@ -251,6 +272,13 @@ func (o *outputCollector) finish() error {
 		if err := s.finish(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (o *outputCollector) finish() error {
+	if err := o.settle(); err != nil {
+		return err
 	}
 	for _, s := range o.side {
 		s.finish()
@@ -290,6 +318,7 @@ func (c *collector) emit(e *edge, shard int, data []byte, count int, least beam.
 func (c *collector) block(data []byte, count int, minTime beam.EventTime) engine.Block {
 	b := c.job.block(data, count, minTime)
 	c.fx.blocks = append(c.fx.blocks, b.ID)
+	c.job.rests.bind(b.ID, c.rests)
 	return b
 }
 

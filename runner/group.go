@@ -33,6 +33,9 @@ type groupExecutor struct {
 	// asked.
 	logs      []*groupLog
 	snapshots bool
+	// rest begins what a hot key's values go to beyond so many bytes.
+	rest      func() window.Rest
+	restAbove int
 }
 
 // groupSize is what is in a shard, about.
@@ -63,6 +66,10 @@ func (j *job) newGroup(s *stage) (executor, error) {
 	}
 	x := &groupExecutor{native: native{job: j, stage: s, once: true}, snapshots: merge != nil}
 	x.work, x.end = x.group, x.letGo
+	if x.rest, err = j.restsOf(s); err != nil {
+		return nil, err
+	}
+	x.restAbove = j.memory.restAbove()
 	x.held, x.sizes = make([]int64, s.spec.Shards), make([]groupSize, s.spec.Shards)
 	return x, x.makeShards(grouping)
 }
@@ -101,6 +108,7 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	out := &window.Output{
 		Panes:   func(bl window.Block) { err = firstError(err, x.emit(c, paneOutput, bl)) },
 		Compact: func(bl window.Block) { err = firstError(err, x.emit(c, compactOutput, bl)) },
+		Rest:    x.rest, RestAbove: x.restAbove,
 	}
 	for _, in := range work.Blocks {
 		data := x.job.store.Block(uint64(in.Block.ID))
@@ -144,7 +152,11 @@ func (x *groupExecutor) emit(c *collector, output int, b window.Block) error {
 	if output >= len(c.outputs) {
 		return nil
 	}
-	return c.addCounted(output, b.Data, b.Count, b.MinTimestamp)
+	var rests []*rest
+	if r, ok := b.Rest.(*rest); ok {
+		rests = []*rest{r}
+	}
+	return c.addBound(output, b.Data, b.Count, b.MinTimestamp, rests)
 }
 
 func groupTimes(n int, sh *window.Shard) engine.ShardTimes {

@@ -248,6 +248,7 @@ func (c *cut) slice(in input, from, to int) ([]engine.InputBlock, error) {
 		pos += n
 	}
 	b := c.block(append([]byte(nil), in.data[begin:pos]...), to-from, minTime)
+	c.hb.x.job.rests.bind(b.ID, c.hb.x.job.rests.of(in.Block.ID))
 	b.Gates, b.Hold = in.Block.Gates, min(max(minTime, in.Block.Hold), beam.LastHold)
 	return []engine.InputBlock{{Input: in.Input, Block: b}}, nil
 }

@@ -13,7 +13,7 @@ import (
 // by the server's goroutines (I7).
 type stateOf struct{ hb *harnessBundle }
 
-// Get answers a bundle's read of user state or of a side input.
+// Get answers a bundle's read of user state, of a side input or of a hot key.
 func (s stateOf) Get(k fnapi.StateKey, token []byte) (data, next []byte, err error) {
 	defer guard(&err)
 	defer s.hb.arrived().Add(-1)
@@ -40,6 +40,8 @@ func (hb *harnessBundle) get(k fnapi.StateKey, token []byte) (data, next []byte,
 	switch k.Kind {
 	case fnapi.StateIterableSideInput, fnapi.StateMultimapSideInput, fnapi.StateMultimapKeysSideInput, fnapi.StateMultimapKeysValuesSideInput:
 		return hb.getSide(k, token)
+	case fnapi.StateRunner:
+		return hb.x.job.rests.page(k.Key, token)
 	}
 	sh, err := hb.shard(k)
 	if err != nil {

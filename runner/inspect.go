@@ -142,6 +142,13 @@ func (j *job) checkBlock(p engine.PendingBlock) error {
 	if data == nil {
 		return badNote(fmt.Sprintf("block %d, which waits, is not there", p.Block.ID))
 	}
+	for _, r := range j.rests.of(p.Block.ID) {
+		for _, id := range r.pages {
+			if j.store.Block(uint64(id)) == nil {
+				return badNote(fmt.Sprintf("block %d, with values of a hot key, is not there", id))
+			}
+		}
+	}
 	input := p.Input
 	if inputs := j.stages[p.Stage].plan.Inputs; input >= len(inputs) {
 		return badNote(fmt.Sprintf("block %d waits for input %d", p.Block.ID, input))

@@ -42,6 +42,7 @@ type job struct {
 	mappings map[sideKey]*windowMapping
 	metrics  *metrics
 	coders   *coders
+	rests    rests
 	logs     *harnessLog
 
 	// carry is another job that this one takes over from, while it is being built;
@@ -430,7 +431,7 @@ func (j *job) discard(fx *effects) {
 func (j *job) freeBlocks(ids []engine.BlockID) {
 	var batch store.Batch
 	for _, id := range ids {
-		batch.Free(uint64(id))
+		j.free(&batch, id)
 	}
 	_ = j.store.Apply(&batch) // a store that fails will fail the next commit
 }

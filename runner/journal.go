@@ -239,7 +239,7 @@ func (j *job) release(b *store.Batch, stage int, id engine.BlockID) {
 			return
 		}
 	}
-	b.Free(uint64(id))
+	j.free(b, id)
 }
 
 // retain notes that a block is in a grouping's log.

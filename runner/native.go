@@ -67,26 +67,26 @@ func (j *job) newRewindow(s *stage) (executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := j.coders.element(s.plan.Inputs[0])
+	elements, err := j.coders.element(s.plan.Inputs[0])
 	if err != nil {
 		return nil, err
 	}
 	return &native{job: j, stage: s, work: func(b engine.Bundle, c *collector) error {
-		return j.eachBlock(b, func(_ int, data []byte) error {
-			out, count, least, err := strategy.Fn().Rewindow(make([]byte, 0, len(data)+len(data)/4), in, data)
+		return j.eachBlock(b, func(in engine.InputBlock, data []byte) error {
+			out, count, least, err := strategy.Fn().Rewindow(make([]byte, 0, len(data)+len(data)/4), elements, data)
 			if err != nil {
 				return err
 			}
-			return c.addCounted(0, out, count, least)
+			return c.addBound(0, out, count, least, j.rests.of(in.Block.ID))
 		})
 	}}, nil
 }
 
 // eachBlock calls f with the blocks of a bundle in order.
-func (j *job) eachBlock(b engine.Bundle, f func(input int, data []byte) error) error {
+func (j *job) eachBlock(b engine.Bundle, f func(in engine.InputBlock, data []byte) error) error {
 	for _, work := range b.Work {
 		for _, in := range work.Blocks {
-			if err := f(in.Input, j.store.Block(uint64(in.Block.ID))); err != nil {
+			if err := f(in, j.store.Block(uint64(in.Block.ID))); err != nil {
 				return err
 			}
 		}

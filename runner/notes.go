@@ -11,6 +11,7 @@ const (
 	noteGroup  = "g" // stage, shard ──▶ a grouping's state, and what it took in since
 	noteMetric = "m" // number of a metric ──▶ what it is, and its value
 	noteOwner  = "k" // stage ──▶ the job by whose name a sink keeps its progress
+	noteRest   = "h" // block ──▶ the pages of the hot keys that are in it
 	notePlan   = "p" // what the plan and its shards were
 	noteSource = "r" // stage, shard ──▶ a split and its position
 	noteSide   = "s" // stage, side input, window, commit ──▶ what was added

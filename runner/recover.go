@@ -22,6 +22,7 @@ import (
 //	sides      what was added
 //	metrics    what was counted
 //	engine     pending blocks, times, outbox entries
+//	rests      what of hot keys is not in these blocks
 //
 // Then blocks that nobody refers to are removed: bundles wrote them that were
 // never committed.
@@ -138,6 +139,9 @@ func (l *journal) keep(pending []engine.BlockID) error {
 		known[id] = true
 	}
 	if err := l.recoverMarks(known); err != nil {
+		return err
+	}
+	if err := l.recoverRests(known); err != nil {
 		return err
 	}
 	for _, st := range l.job.stages {

@@ -6,7 +6,8 @@ import "slices"
 // which the harness gets it from the state service: where every reader is a
 // harness that knows how, and reads nothing but the group. The bytes are else
 // those of an iterable; only the data source's coder changes, as what the SDK
-// derives from the collection's own must not hold tokens.
+// derives from the collection's own must not hold tokens. A reader that wants its
+// input sorted by time keeps elements longer than a token lives.
 func backIterables(g *graph) error {
 	b := backing{graph: g, readers: map[*stage][]edge{}, fed: map[*stage]int{}}
 	for _, e := range g.edges {
@@ -42,7 +43,7 @@ func (b *backing) takeTokens(s *stage) bool {
 		if e.kind != MainInput || b.fed[e.to] != 1 {
 			return false
 		}
-		harness := e.to.kind == Harness && slices.Contains(b.comps.GetEnvironments()[e.to.env].GetCapabilities(), urnStateBackedIterable)
+		harness := e.to.kind == Harness && !e.to.sorted && slices.Contains(b.comps.GetEnvironments()[e.to.env].GetCapabilities(), urnStateBackedIterable)
 		if !harness && !(e.to.kind == Rewindow && b.takeTokens(e.to)) {
 			return false
 		}

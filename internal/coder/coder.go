@@ -152,6 +152,9 @@ func NullableOf(c *Coder) *Coder { return simple(KindNullable, c) }
 // IterableOf returns the coder of sequences.
 func IterableOf(c *Coder) *Coder { return simple(KindIterable, c) }
 
+// StateBackedIterableOf returns the coder of iterables whose rest may be in state.
+func StateBackedIterableOf(c *Coder) *Coder { return simple(KindStateBackedIterable, c) }
+
 // LengthPrefixOf returns the coder that puts the length before what c encodes.
 func LengthPrefixOf(c *Coder) *Coder { return simple(KindLengthPrefix, c) }
 

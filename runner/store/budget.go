@@ -1,6 +1,9 @@
 package store
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // Budget counts what all jobs of a server hold in memory of their data (I9):
 // blocks, and what groupings and side inputs keep of them. A nil Budget has no
@@ -39,6 +42,14 @@ func (b *Budget) Over() bool {
 		}
 	}
 	return false
+}
+
+// Limit is what may be held, the largest number where there is no limit.
+func (b *Budget) Limit() int64 {
+	if b == nil {
+		return math.MaxInt64
+	}
+	return b.limit
 }
 
 // Used is what is held.

@@ -21,6 +21,9 @@ import (
 // bytes for an element, and 32 for a group with 16 to 32 for its table entry
 // and a copy of its key. The second pass is run for batches of groups, so that
 // not all of the output is in the making at once.
+//
+// Values of a group beyond Output.RestAbove are given away in the first pass (see
+// rest.go): a hot key takes no more memory than another.
 
 // ref is one value, in the bytes of the segment that the pass is at.
 type ref struct {
@@ -37,13 +40,15 @@ type group struct {
 	keySize uint32
 	// block has the group's output.
 	block uint32
+	// hot: the values to come are the rest.
+	hot bool
 }
 
 type grouper struct {
 	g      *Grouping
 	b      *bucket
-	window []byte // encoded
-	refs   []ref  // of all segments, one after another
+	window []byte  // encoded
+	refs   [][]ref // of each segment
 	groups []group
 	keys   []byte
 	// stamps are the groups' timestamps, where the elements decide.
@@ -53,6 +58,7 @@ type grouper struct {
 	table []uint64
 	// blocks are the full ones of the batch.
 	blocks []Block
+	rests  rests
 	// buf has the segment that a pass is at, if that was on disk.
 	buf []byte
 }
@@ -71,13 +77,14 @@ var onlyPane = beam.Pane{First: true, Last: true, Timing: beam.OnTime}
 
 // group emits the one pane that each key of a closed window has.
 func (g *Grouping) group(b *bucket, out *Output) error {
-	p := &grouper{g: g, b: b, window: []byte(b.raw), refs: make([]ref, 0, b.count)}
+	p := &grouper{g: g, b: b, window: []byte(b.raw), rests: newRests(out)}
 	p.enlarge()
 	for i := range b.segments {
 		if err := p.scan(&b.segments[i]); err != nil {
 			return err
 		}
 	}
+	p.rests.seal()
 	for from := 0; from < len(p.groups); {
 		to := p.layOut(from, out)
 		if err := p.fill(uint32(from), uint32(to), &out.panes); err != nil {
@@ -95,6 +102,8 @@ func (p *grouper) scan(s *segment) error {
 	if err != nil {
 		return err
 	}
+	p.refs = append(p.refs, make([]ref, 0, s.count))
+	defer p.trim()
 	if s.offsets == nil {
 		for at := 0; at < len(data); {
 			n, err := p.element(s, data, at)
@@ -124,13 +133,28 @@ func (p *grouper) element(s *segment, data []byte, at int) (int, error) {
 		return 0, err
 	}
 	to := p.find(key)
-	p.refs = append(p.refs, ref{group: to, at: uint32(at + n - len(value)), size: uint32(len(value))})
-	p.groups[to].count++
-	p.groups[to].size += len(value)
 	if p.g.stamps() {
 		p.stamps[to].add(p.g.stampOf(e.Timestamp, p.b.end, s.wm), p.g.Strategy.outputTime)
 	}
+	g := &p.groups[to]
+	if g.hot || g.size > 0 && g.size+len(value) > p.rests.above {
+		g.hot = true
+		p.rests.add(to, value)
+		return n, nil
+	}
+	last := &p.refs[len(p.refs)-1]
+	*last = append(*last, ref{group: to, at: uint32(at + n - len(value)), size: uint32(len(value))})
+	g.count++
+	g.size += len(value)
 	return n, nil
+}
+
+// trim gives back the room for references that the last segment did not need.
+func (p *grouper) trim() {
+	last := &p.refs[len(p.refs)-1]
+	if len(*last) < cap(*last)/2 {
+		*last = append([]ref(nil), *last...)
+	}
 }
 
 // find returns the index of the key's group.
@@ -205,26 +229,42 @@ func (p *grouper) layOut(from int, out *Output) (to int) {
 	w.more = size
 	for i := from; i < to; i++ {
 		g := &p.groups[i]
+		if g.hot {
+			w.flush(p.keep)
+		}
+		w.begin(p.sizeOf(g), out.blockSize(), p.keep)
 		ts := p.b.end
 		if p.g.stamps() {
 			ts = p.stamps[i].or(ts)
 		}
-		w.begin(p.sizeOf(g), out.blockSize(), p.keep)
 		w.buf = coder.AppendHeader(w.buf, ts, 1, p.window, onlyPane)
 		w.buf = append(w.buf, p.key(g)...)
-		p.leaveRoom(w, g)
+		p.leaveRoom(w, uint32(i))
 		w.end(ts, out.blockSize(), p.keep)
+		if g.hot {
+			w.flush(p.keep)
+		}
 	}
 	w.more = 0
 	return to
 }
 
-// leaveRoom writes the count of a group's values and makes room for them.
-func (p *grouper) leaveRoom(w *blockWriter, g *group) {
-	w.beginValues(int(g.count))
+// leaveRoom writes the count of a group's values and makes room for those that go
+// into the element.
+func (p *grouper) leaveRoom(w *blockWriter, at uint32) {
+	g := &p.groups[at]
 	g.block = uint32(len(p.blocks))
+	if g.hot {
+		w.beginHot(int(g.count))
+	} else {
+		w.beginValues(int(g.count))
+	}
 	g.size, w.buf = len(w.buf), w.buf[:len(w.buf)+g.size]
-	w.endValues(int(g.count))
+	if g.hot {
+		w.endHot(p.rests.of(at))
+	} else {
+		w.endValues(int(g.count))
+	}
 }
 
 func (p *grouper) keep(b Block) { p.blocks = append(p.blocks, b) }
@@ -232,20 +272,25 @@ func (p *grouper) keep(b Block) { p.blocks = append(p.blocks, b) }
 // sizeOf is the size of a group's output before the layout: timestamp, count
 // of windows, window, pane, key, count of values and values.
 func (p *grouper) sizeOf(g *group) int {
-	return 8 + 4 + len(p.window) + 1 + int(g.keySize) + 4 + g.size
+	size := 8 + 4 + len(p.window) + 1 + int(g.keySize) + 4 + g.size
+	if g.hot {
+		size += hotRoom
+	}
+	return size
 }
 
 // fill is the second pass, for the groups of a batch. What is not in a full
 // block is still in w.
 func (p *grouper) fill(from, to uint32, w *blockWriter) error {
-	refs := p.refs
-	for i := range p.b.segments {
-		s := &p.b.segments[i]
-		data, err := p.load(s)
+	for i, refs := range p.refs {
+		if len(refs) == 0 {
+			continue
+		}
+		data, err := p.load(&p.b.segments[i])
 		if err != nil {
 			return err
 		}
-		for j := range refs[:s.count] {
+		for j := range refs {
 			r := &refs[j]
 			if r.group < from || r.group >= to {
 				continue
@@ -257,7 +302,6 @@ func (p *grouper) fill(from, to uint32, w *blockWriter) error {
 			}
 			g.size += copy(block[g.size:], data[r.at:r.at+r.size])
 		}
-		refs = refs[s.count:]
 	}
 	return nil
 }

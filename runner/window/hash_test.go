@@ -22,6 +22,10 @@ func (m grouped) add(window, key, value []byte) {
 
 // addOutput adds the groups of a block, each of which must be new.
 func (m grouped) addOutput(t *testing.T, g *Grouping, b Block) {
+	if b.Rest != nil {
+		m.addHot(t, g, b)
+		return
+	}
 	out := coder.NewWindowed(coder.KVOf(g.key, coder.IterableOf(g.value)), g.window)
 	for data := b.Data; len(data) > 0; {
 		var e coder.Element
@@ -36,6 +40,51 @@ func (m grouped) addOutput(t *testing.T, g *Grouping, b Block) {
 		m[id] = append([]byte{}, values[4:]...)
 	}
 }
+
+// addHot adds a group whose values are in its element and beside it.
+func (m grouped) addHot(t *testing.T, g *Grouping, b Block) {
+	out := coder.NewWindowed(coder.KVOf(g.key, coder.StateBackedIterableOf(g.value)), g.window)
+	var e coder.Element
+	n, err := out.Scan(b.Data, &e)
+	must(err)
+	key, values, _ := out.Value().SplitKV(e.Value)
+	id := string(e.Windows) + string(key)
+	if n != len(b.Data) || b.Count != 1 || m[id] != nil {
+		t.Fatalf("%q comes twice, or with others", id)
+	}
+	head := values[4:]
+	count, size, err := coder.DecodeVarInt(head)
+	must(err)
+	for head = head[size:]; count > 0; count-- {
+		n, err := g.value.Skip(head)
+		must(err)
+		m[id] = append(m[id], head[:n]...)
+		head = head[n:]
+	}
+	m[id] = append(m[id], b.Rest.(*pages).data...)
+}
+
+// pages is a rest that a test looks at.
+type pages struct {
+	t     *testing.T
+	value *coder.Coder
+	data  []byte
+}
+
+func (p *pages) Page(values []byte) {
+	p.data = append(p.data, values...)
+	size, count := len(values), 0
+	for ; len(values) > 0; count++ {
+		n, err := p.value.Skip(values)
+		must(err)
+		values = values[n:]
+	}
+	if size > restPage && count > 1 {
+		p.t.Errorf("a page has %d bytes", size)
+	}
+}
+
+func (p *pages) Token() []byte { return []byte("a token") }
 
 // Both ways group as a map does, whatever the sizes of values, groups, blocks
 // and windows; a key's values keep their order.
@@ -60,7 +109,7 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 		{"incremental", 20_000, 100, 30, 5, 4000, "end-of-window(early=never)"},
 		{"incremental, hot", 20_000, 2, 300, 1, 0, "end-of-window(early=never)"},
 	} {
-		test := func(t *testing.T, spill *store.Spill) {
+		test := func(t *testing.T, spill *store.Spill, hot bool) {
 			t.Parallel()
 			s := newStrategy(map[string]string{"window": "fixed(10s)", "trigger": c.trigger})
 			g, err := NewGrouping(Config{Strategy: s, Input: coder.NewWindowed(coder.KVOf(coder.Bytes, coder.Bytes), coder.IntervalWindow), Spill: spill})
@@ -69,6 +118,9 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 			shard, d := g.NewShard(), desk{g: g}
 			want, got := grouped{}, grouped{}
 			out := &Output{BlockSize: c.blockSize, Panes: func(b Block) { got.addOutput(t, g, b) }}
+			if hot {
+				out.RestAbove, out.Rest = 1000, func() Rest { return &pages{t: t, value: g.value} }
+			}
 			var block []byte
 			for i := range c.elements {
 				key, value := fmt.Append(nil, r.IntN(c.keys)), bytes.Repeat([]byte{byte(i)}, r.IntN(2*c.valueSize+1))
@@ -101,11 +153,12 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 				t.Errorf("%d bytes are left", shard.Bytes())
 			}
 		}
-		t.Run(c.name, func(t *testing.T) { test(t, nil) })
+		t.Run(c.name, func(t *testing.T) { test(t, nil, false) })
+		t.Run(c.name+", hot keys", func(t *testing.T) { test(t, nil, true) })
 		t.Run(c.name+", on disk", func(t *testing.T) {
 			spill := store.NewSpill(t.TempDir())
 			t.Cleanup(spill.Close)
-			test(t, spill)
+			test(t, spill, true)
 		})
 	}
 }

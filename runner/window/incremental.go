@@ -261,6 +261,10 @@ func (w *incremental) bury(c *cell) {
 // emit writes a pane: all values that the cell has.
 func (w *incremental) emit(c *cell, p beam.Pane, out *Output) {
 	ts := c.stamp.or(c.end)
+	if out.Rest != nil && c.values.size > out.RestAbove && c.values.count > 1 {
+		out.hotPane(c, ts, p)
+		return
+	}
 	b := out.pane(len(c.key.key) + c.values.size + 64)
 	b.writeCell(c, ts, p)
 	out.endPane(ts)

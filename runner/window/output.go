@@ -14,6 +14,17 @@ type Block struct {
 	Data         []byte
 	Count        int
 	MinTimestamp beam.EventTime
+	// Rest is what of the values of its one element is not in Data, nil if all are.
+	Rest Rest
+}
+
+// Rest takes values of one key and window that do not go into its element: those
+// after the first, page by page, each a run of whole encoded values. The element
+// has its token in their place.
+type Rest interface {
+	// Page takes the next page, and keeps it.
+	Page(values []byte)
+	Token() []byte
 }
 
 // Output collects what a shard emits, as blocks. It serves one shard and one
@@ -27,6 +38,11 @@ type Output struct {
 	Compact func(Block)
 	// BlockSize is the size in bytes at which a block is handed over; 0 is 1 MB.
 	BlockSize int
+	// Rest begins what the values of a pane go to beyond RestAbove bytes; such an
+	// element is a block of its own, and its iterable a state-backed one. It is nil
+	// where whoever reads Panes wants all values in the element.
+	Rest      func() Rest
+	RestAbove int
 
 	panes, compact blockWriter
 }
@@ -69,6 +85,7 @@ type blockWriter struct {
 	buf   []byte
 	count int
 	least beam.EventTime
+	rest  Rest
 	// more is how many bytes are likely to follow.
 	more int
 }
@@ -102,7 +119,7 @@ func (w *blockWriter) flush(to func(Block)) {
 	if w.count == 0 {
 		return
 	}
-	to(Block{Data: w.buf, Count: w.count, MinTimestamp: w.least})
+	to(Block{Data: w.buf, Count: w.count, MinTimestamp: w.least, Rest: w.rest})
 	*w = blockWriter{more: max(w.more-len(w.buf), 0)}
 }
 
@@ -125,10 +142,15 @@ func (w *blockWriter) endValues(n int) {
 
 // writeCell writes a cell's values as one element.
 func (w *blockWriter) writeCell(c *cell, ts beam.EventTime, p beam.Pane) {
-	w.buf = coder.AppendTimestamp(w.buf, ts)
-	w.buf = append(coder.AppendIterableCount(w.buf, 1), c.raw...)
-	w.buf = append(coder.AppendPane(w.buf, p), c.key.key...)
+	w.cellHeader(c, ts, p)
 	w.beginValues(c.values.count)
 	w.buf = c.values.appendTo(w.buf)
 	w.endValues(c.values.count)
+}
+
+// cellHeader writes all of an element but the values.
+func (w *blockWriter) cellHeader(c *cell, ts beam.EventTime, p beam.Pane) {
+	w.buf = coder.AppendTimestamp(w.buf, ts)
+	w.buf = append(coder.AppendIterableCount(w.buf, 1), c.raw...)
+	w.buf = append(coder.AppendPane(w.buf, p), c.key.key...)
 }

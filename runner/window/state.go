@@ -364,41 +364,49 @@ func (r *reader) node() nodeState {
 }
 
 func (w *incremental) restoreValues(c *cell, r *reader, request bool) error {
-	count, b := r.number(), slices.Clone(r.bytes())
-	if !w.s.g.holds(count, b) {
+	count, b := r.number(), r.bytes()
+	w.bytes += int64(len(b))
+	if request {
+		return w.restoreRequest(c, r, count, b)
+	}
+	var ok bool
+	if c.values, ok = w.s.g.values(count, b); !ok {
 		return badState()
 	}
-	c.values = values{last: b, count: count, size: len(b)}
-	w.bytes += int64(len(b))
-	if !request {
-		return r.err()
-	}
-	return w.restoreRequest(c, r)
+	return r.err()
 }
 
-func (w *incremental) restoreRequest(c *cell, r *reader) error {
-	count, size := r.number(), r.number()
-	b := c.values.last
-	if count > c.values.count || size > len(b) || !w.s.g.holds(count, b[:size]) {
+// restoreRequest restores count values, the first of which are under way.
+func (w *incremental) restoreRequest(c *cell, r *reader, count int, b []byte) error {
+	under, size := r.number(), r.number()
+	if under > count || size > len(b) {
 		return badState()
 	}
-	c.values.full, c.values.last = [][]byte{b[:size:size]}, b[size:]
-	c.request = &request{cell: c, count: count, chunks: 1}
+	first, ok := w.s.g.values(under, b[:size])
+	rest, alsoOK := w.s.g.values(count-under, b[size:])
+	if !ok || !alsoOK {
+		return badState()
+	}
+	c.request = &request{cell: c, count: under, chunks: first.seal()}
+	first.join(&rest)
+	c.values = first
 	w.requests[requestID(c.raw, []byte(c.key.key))] = c.request
 	return r.err()
 }
 
-// holds says whether b is count encoded values.
-func (g *Grouping) holds(count int, b []byte) bool {
-	for ; count > 0; count-- {
+// values are count encoded values, copied; false if b is not these.
+func (g *Grouping) values(count int, b []byte) (v values, ok bool) {
+	for range count {
 		n, err := g.value.Skip(b)
 		if err != nil {
-			return false
+			return v, false
 		}
 		if n == 0 { // and so are all
 			break
 		}
+		v.add(b[:n])
 		b = b[n:]
 	}
-	return len(b) == 0
+	v.count = count
+	return v, len(b) == 0
 }

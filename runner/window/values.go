@@ -72,8 +72,16 @@ func (v *values) pack() {
 
 // appendTo appends the values, one after another.
 func (v *values) appendTo(dst []byte) []byte {
+	v.each(func(chunk []byte) { dst = append(dst, chunk...) })
+	return dst
+}
+
+// each calls f with the chunks, each a run of whole values.
+func (v *values) each(f func(chunk []byte)) {
 	for _, c := range v.full {
-		dst = append(dst, c...)
+		f(c)
 	}
-	return append(dst, v.last...)
+	if len(v.last) > 0 {
+		f(v.last)
+	}
 }
