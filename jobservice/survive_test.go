@@ -149,6 +149,37 @@ func TestADurableJobGoesOnAfterACrash(t *testing.T) {
 	})
 }
 
+// keptData is a data directory as a version of Fresnel left it that wrote format 1,
+// with a durable job that was cut off. It is written by
+//
+//	FRESNEL_WRITE_DATA=1 go test ./jobservice -run DataThatWasKept
+//
+// which is to be done for another format only, in another directory: the ones
+// before stay for as long as they are read.
+const keptData = "testdata/data-1"
+
+// TestDataThatWasKeptIsRead: the next version goes on with what this one left.
+func TestDataThatWasKeptIsRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, dir string) {
+		if os.Getenv("FRESNEL_WRITE_DATA") != "" {
+			serveData(t, newRecorder(true), dir).submit(map[string]any{"beam:option:job_name:v1": "Access Log"})
+			if err := errors.Join(os.RemoveAll(keptData), os.CopyFS(keptData, os.DirFS(dir))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := newRecorder(true)
+		f := serveData(t, r, crash(t, keptData))
+		synctest.Wait()
+		s, n := r.last()
+		if n != 1 || s.Name != "Access Log" || s.Epoch != 2 || !s.Resumed || !proto.Equal(s.Pipeline, aPipeline()) {
+			t.Fatalf("%d runs, the last of %+v", n, s)
+		}
+		close(r.finish)
+		wantEqual(t, "messages", f.messages(string(s.ID)), []string{"STOPPED", "STARTING", "RUNNING", "basic: at work",
+			"STARTING", "basic: the job goes on from the state that is kept of it (run 2)", "RUNNING", "basic: at work", "DONE"})
+	})
+}
+
 // However often servers come and go, no two runs have the same epoch.
 func TestEveryRunHasItsOwnEpoch(t *testing.T) {
 	inBubble(t, func(t *testing.T, dir string) {

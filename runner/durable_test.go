@@ -296,6 +296,17 @@ func (w *world) unseen() (missing []string) {
 	return missing
 }
 
+// TestAStateOlderThanItsResultsIsTold: a job whose state was lost or put back would
+// form other entries under numbers that are there, which then would be left out.
+func TestAStateOlderThanItsResultsIsTold(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	w.run(dir, 1, 0)
+	w.disk = vfs.NewCrashableMem()
+	w.r.runner.fs = w.disk
+	clear(w.r.sources["in"].told) // it reads from the beginning
+	w.r.start(w.pipe()).wantError(beam.Rejected, "older than its results", "backup")
+}
+
 // TestASinkWithoutProgressIsOpenedAgain: a durable job may write to a sink that
 // does not know what is there, since its user chose at-least-once.
 func TestASinkWithoutProgressIsOpenedAgain(t *testing.T) {

@@ -73,7 +73,11 @@ func (j *job) openJournal() error {
 		}
 	}
 	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir), ReadOnly: j.runner.readOnly, Budget: j.memory.budget})
-	if err != nil {
+	switch {
+	case err != nil && (j.runner.readOnly || store.Damaged(err)):
+		return &beam.Error{Code: beam.BadData, What: "the job's state in " + dir + " cannot be read", Cause: err,
+			Cure: "if it is damaged, put a copy of it in its place, or cancel the job and start it anew"}
+	case err != nil:
 		return unwritable(dir, err)
 	}
 	l.disk, j.store, j.journal = disk, disk, l

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"fresnel/connectors"
@@ -26,6 +27,8 @@ type sinkExecutor struct {
 type sinkShard struct {
 	index  int
 	writer connectors.Writer
+	// sent is the last entry that was sent by this server.
+	sent int64
 }
 
 func (j *job) newSink(s *stage, sink connectors.Sink) (*sinkExecutor, error) {
@@ -105,6 +108,10 @@ func (x *sinkExecutor) attempt(sh *sinkShard, n int64, elements [][]byte) error 
 			return err
 		}
 		sh.writer = w
+		if last > n || last == n && !x.maybeSent(sh, n) {
+			return &beam.Error{Code: beam.Rejected, What: fmt.Sprintf("the progress of shard %d says entry %d, which this job has not written: its state on disk is older than its results", sh.index, last),
+				Cure: "the state was lost, or restored from a backup: start the job anew, from where its results are"}
+		}
 		if n <= last {
 			return nil
 		}
@@ -113,12 +120,23 @@ func (x *sinkExecutor) attempt(sh *sinkShard, n int64, elements [][]byte) error 
 				Cure: "the progress was changed or restored from a backup: start the job anew, from where its results are"}
 		}
 	}
+	sh.sent = n
 	err := sh.writer.Write(x.job.ctx, n, elements)
 	if err != nil {
 		_ = sh.writer.Close() // the error that counts is the write's
 		sh.writer = nil
 	}
 	return err
+}
+
+// maybeSent tells whether an entry was sent before, by this server or one before.
+func (x *sinkExecutor) maybeSent(sh *sinkShard, n int64) bool {
+	if sh.sent == n || x.job.journal == nil {
+		return sh.sent == n
+	}
+	return slices.ContainsFunc(x.job.journal.unwritten, func(e engine.Entry) bool {
+		return e.Stage == x.stage.index && e.Shard == sh.index && e.N == n
+	})
 }
 
 func (x *sinkExecutor) elements(e engine.Entry) ([][]byte, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -75,6 +76,10 @@ const (
 
 // ErrFormat is the error for a directory of another version, or not of ours.
 var ErrFormat = errors.New("the store has a format that this version does not read")
+
+// Damaged tells whether an error of a Disk is that its files are not as they were
+// written, or do not parse.
+func Damaged(err error) bool { return pebble.IsCorruptionError(err) || record.IsInvalidRecord(err) }
 
 // OpenDisk opens the store in a directory, which it makes if need be.
 func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
