@@ -14,8 +14,8 @@ func cause(why string) string {
 	if !found {
 		return firstLine(why)
 	}
-	raised, place := readStack(stack)
-	text := firstLine(head) + raised
+	raised, element, place := readStack(stack)
+	text := firstLine(head) + raised + element
 	if place != "" {
 		text += " (" + place + ")"
 	}
@@ -36,9 +36,13 @@ var (
 	whileRunning = regexp.MustCompile(` \[while running '.*'\]$`)
 )
 
-// readStack returns the first line of what was raised last, and the last frame
-// that is the user's.
-func readStack(stack string) (raised, place string) {
+// elementNote begins the note that a harness adds to an exception (see
+// _elements.py in the Python package).
+const elementNote = "with the element "
+
+// readStack returns the first line of what was raised last, the note of the
+// element that it was raised for, and the last frame that is the user's.
+func readStack(stack string) (raised, element, place string) {
 	inStack := false
 	for line := range strings.Lines(stack) {
 		line = strings.TrimRight(line, "\n")
@@ -48,12 +52,17 @@ func readStack(stack string) (raised, place string) {
 			if isUsers(m[1]) {
 				place = fmt.Sprintf("%s, line %s, in %s", m[1], m[2], m[3])
 			}
+		case strings.HasPrefix(line, elementNote):
+			element = ", " + short(line, maxElement)
 		case inStack && line != "" && !strings.HasPrefix(line, " "):
 			raised, inStack = whileRunning.ReplaceAllString(line, ""), false
 		}
 	}
-	return raised, place
+	return raised, element, place
 }
+
+// maxElement is how much of an element a line has room for.
+const maxElement = 200
 
 func isUsers(path string) bool {
 	return !slices.ContainsFunc([]string{"apache_beam/", "site-packages/", "lib/python"}, func(part string) bool { return strings.Contains(path, part) })

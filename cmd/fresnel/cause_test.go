@@ -8,6 +8,7 @@ const raised = `user code failed in Divide: Traceback (most recent call last):
     return 1 / x
            ~~^~~
 ZeroDivisionError: division by zero
+with the element 0
 
 During handling of the above exception, another exception occurred:
 
@@ -26,7 +27,7 @@ and more of it
 func TestTheCauseOfAFailureIsALine(t *testing.T) {
 	t.Parallel()
 	for why, want := range map[string]string{
-		raised: "user code failed in Divide: ZeroDivisionError: division by zero (/home/a/raises.py, line 3, in divide)",
+		raised: "user code failed in Divide: ZeroDivisionError: division by zero, with the element 0 (/home/a/raises.py, line 3, in divide)",
 		"F: Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nModuleNotFoundError: No module named 'x'": "F: ModuleNotFoundError: No module named 'x' (a.py, line 1, in f)" +
 			"; --requirements_file, --setup_file and --extra_package bring packages to workers in processes",
 		"Kafka source Read: no such topic: make it\nmore": "Kafka source Read: no such topic: make it",

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"fresnel/jobservice/jobclient"
+	wheel "fresnel/python"
 )
 
 // runConfig is what the flags of run set.
@@ -161,16 +162,17 @@ const interruptGrace = 10 * time.Second
 
 // run runs the program to its end; an exit status other than 0 is an exitCode.
 func (p *client) run(ctx context.Context) error {
-	if err := p.installHook(); err != nil {
+	remove, err := p.installHook()
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(p.hook)
+	defer remove()
 	cmd := exec.CommandContext(ctx, p.python, p.args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, p.stdout, p.stderr
 	cmd.Env = append(os.Environ(), p.environ()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = interruptGrace
-	err := cmd.Run()
+	err = cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -265,12 +267,15 @@ func overrides(endpoint string) string {
 var hook []byte
 
 // installHook puts the hook into a new directory, if that is not done.
-func (p *client) installHook() (err error) {
+func (p *client) installHook() (remove func(), err error) {
 	if p.hook != "" {
-		return nil
+		return func() {}, nil
 	}
 	if p.hook, err = os.MkdirTemp("", "fresnel-run-"); err != nil {
-		return err
+		return nil, err
 	}
-	return os.WriteFile(filepath.Join(p.hook, "sitecustomize.py"), hook, 0o644)
+	for name, text := range map[string][]byte{"sitecustomize": hook, "fresnel_elements": wheel.Elements, "fresnel_leaving": wheel.Leaving} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(p.hook, name+".py"), text, 0o644))
+	}
+	return func() { _ = os.RemoveAll(p.hook) }, err // it is in a temporary directory
 }

@@ -95,13 +95,21 @@ func (w *watch) follow(endpoint, dir string) (err error) {
 // mark tells the hook something.
 func (w *watch) mark(what string) error { return os.WriteFile(filepath.Join(w.dir, what), nil, 0o644) }
 
+// marked tells whether the hook has told something.
+func (w *watch) marked(what string) bool {
+	_, err := os.Stat(filepath.Join(w.dir, what))
+	return err == nil
+}
+
 const watchEvery = 250 * time.Millisecond
 
 // run runs the program and watches its jobs.
 func (w *watch) run(p *client) error {
-	if err := p.installHook(); err != nil {
+	remove, err := p.installHook()
+	if err != nil {
 		return err
 	}
+	defer remove()
 	if err := w.follow(p.endpoint, p.hook); err != nil {
 		return err
 	}
@@ -133,6 +141,8 @@ func (w *watch) outcome(err error) error {
 	switch {
 	case w.asked == "cancel" || w.ctx.Err() != nil:
 		return exitCode(exitCancelled)
+	case err == nil && w.state == jobclient.Failed && w.marked("left"):
+		return exitCode(exitFailed) // the program had come to its end before
 	default:
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"fresnel/fnapi/boot/child"
 	"fresnel/fnapi/boot/python"
+	wheel "fresnel/python"
 )
 
 const (
@@ -22,8 +23,10 @@ const (
 	// does nothing keeps Python from printing log records: importing Beam logs a
 	// warning, which would have all later records printed as well as sent to the
 	// runner.
-	harnessProgram = "import logging, runpy; " +
+	harnessProgram = "import logging, os, runpy, sys; " +
 		"logging.getLogger().addHandler(logging.NullHandler()); " +
+		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import fresnel_elements; del sys.path[0]; " +
+		"fresnel_elements.install(); " +
 		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
 	// cacheMB is the size of the harness's cache for state and side inputs where
 	// the user sets none: without it, cache tokens are useless.
@@ -37,6 +40,9 @@ const (
 
 func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
 	env, err := harnessVariables(cfg, info, dir)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "fresnel_elements.py"), wheel.Elements, 0o600)
+	}
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,23 @@ func TestAProgramThatSaysNothingRunsHere(t *testing.T) {
 	}
 }
 
+// TestAFailureTellsItsElement wherever functions run, also of a job that the
+// program did not wait for.
+func TestAFailureTellsItsElement(t *testing.T) {
+	t.Parallel()
+	for _, environment := range []string{"loopback", "process"} {
+		out, err := exec.CommandContext(t.Context(), fresnel(t), "run", "--python="+python(t), "--environment="+environment, "testdata/raises.py").CombinedOutput()
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 { //nolint:errorlint // as it is
+			t.Errorf("%s: %v", environment, err)
+		}
+		for _, want := range []string{"the end of the program", "is waited for", "failed in Parse: ValueError: invalid literal for int() with base 10: 'x17', with the element ('x17', "} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%s: no %q:\n%s", environment, want, out)
+			}
+		}
+	}
+}
+
 // TestAFunctionThatHangsIsToldOf with its step and the line that it is at.
 func TestAFunctionThatHangsIsToldOf(t *testing.T) {
 	t.Parallel()

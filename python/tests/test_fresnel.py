@@ -62,6 +62,40 @@ def test_processes_run_the_same_python():
         assert_that(p | beam.Create([0]) | beam.Map(lambda _, here=os.getpid(): (os.getpid() != here, sys.prefix)), equal_to([(True, sys.prefix)]))
 
 
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError
+
+
+def test_an_exception_tells_its_element():
+    def refuse(x):
+        raise ValueError('no')
+
+    for make, told in [(lambda: ('key', 17), "('key', 17)"), (lambda: b'x' * 100_000, '... (100000 bytes)'), (lambda: 'a\nb', "'a\\nb'"),
+                       (Unprintable, 'Unprintable')]:
+        p = beam.Pipeline(runner=fresnel.FresnelRunner())
+        p | beam.Impulse() | beam.Map(lambda _, make=make: make()) | 'Refuse' >> beam.Map(refuse)
+        try:
+            p.run().wait_until_finish()
+        except RuntimeError as e:
+            line = next(line for line in str(e).splitlines() if line.startswith('with the element '))
+            assert told in line and len(line) < 1100, line
+        else:
+            raise AssertionError('it ran')
+
+
+def test_a_program_waits_for_its_jobs():
+    program = ('import sys, time, apache_beam as beam\n'
+               "p = beam.Pipeline(argv=['--runner=fresnel.FresnelRunner'])\n"
+               "p | beam.Create([1]) | beam.Map(lambda x: (time.sleep(1), print('worked', flush=True)))\n"
+               'p.run()\n')
+    run = [sys.executable, '-c', program]
+    assert 'worked' in subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    run[-1] += 'raise SystemError\n'
+    failed = subprocess.run(run, capture_output=True, text=True)
+    assert failed.returncode == 1 and 'worked' not in failed.stdout, failed
+
+
 def urns(pipeline):
     return [t.spec.urn for t in pipeline.to_runner_api().components.transforms.values()]
 

@@ -15,15 +15,17 @@ when the pipeline is made, as `beam.Pipeline()` does not read the command line, 
 
 Third, jobs: their ids are written down, in the file `jobs` beside this one, so that `fresnel run` can follow them. From then
 on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
-nobody waits for a job.
+nobody waits for a job. Else the program's end waits for those that it has not waited for itself.
 
-Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that.
+Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that. And its
+exceptions tell the element that they were raised for.
 
-And a program that ends for want of a module gets advice.
+And a program that ends for want of a module gets advice, as does one that makes pipelines and runs none.
 
 This is sitecustomize, which Python imports first of all. Another one on the path is imported afterwards.
 """
 
+import atexit
 import functools
 import importlib.machinery
 import json
@@ -34,6 +36,16 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 OVERRIDES = json.loads(os.environ.get('BEAM_SERVICE_OVERRIDES') or '{}')
 OPTIONS = json.loads(os.environ.get('FRESNEL_PIPELINE_OPTIONS') or '{}')
+
+
+@functools.lru_cache(maxsize=None)
+def beside(name):
+  """The module in a file beside this one: their directory does not stay on the path."""
+  import importlib.util
+  spec = importlib.util.spec_from_file_location('fresnel_' + name, os.path.join(HERE, f'fresnel_{name}.py'))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 def patch_servers(module):
@@ -80,6 +92,7 @@ def lead_here(options, runner):
   if chosen and not takes_jobs_here(chosen):
     tell_of(chosen)
     return
+  made.append(None)
   portable = options.view_as(views.PortableOptions)
   fill(portable, 'job_endpoint', 'environment_type')
   if portable.environment_type == OPTIONS.get('environment_type'):
@@ -116,6 +129,9 @@ def name_of(runner):
   return runner.rsplit('.', 1)[-1] if isinstance(runner, str) else type(runner).__name__
 
 
+made = []  # pipelines that were led here
+
+
 def takes_jobs_here(runner):
   return name_of(runner).lower() in ('portablerunner', 'fresnelrunner')
 
@@ -128,6 +144,7 @@ def tell_of(runner, told=set()):  # pylint: disable=dangerous-default-value
 
 def advise(kind, error, trace, original=sys.excepthook):
   original(kind, error, trace)
+  made.clear()
   if issubclass(kind, ModuleNotFoundError):
     print(f'fresnel: {sys.executable} has no {error.name}: list what the program imports in a requirements.txt beside it, '
           'or name another Python with --python', file=sys.stderr)
@@ -135,6 +152,11 @@ def advise(kind, error, trace, original=sys.excepthook):
 
 def asked(what):
   return os.path.exists(os.path.join(HERE, what))
+
+
+def mark(what):
+  with open(os.path.join(HERE, what), 'w', encoding='utf-8'):
+    pass
 
 
 def write_down(job):
@@ -164,6 +186,29 @@ def patch_submission(module):
   handle.run = run
 
 
+def tell_of_waiting():
+  if not asked('detach') and not asked('left'):
+    mark('left')
+    print('fresnel: the program is at its end; its job goes on, and is waited for', file=sys.stderr)
+
+
+def tell_of_none():
+  if made and not asked('jobs'):
+    print('fresnel: the program made a pipeline and did not run it: call its run(), or make it with `with beam.Pipeline() as p:`', file=sys.stderr)
+
+
+def patch_results(module):
+  result = module.PipelineResult
+  original = result.__init__
+
+  @functools.wraps(original)
+  def init(self, *args, **kwargs):
+    original(self, *args, **kwargs)
+    beside('leaving').wait_for(self, tell_of_waiting)
+
+  result.__init__ = init
+
+
 def patch_waiting(module):
   result = module.PipelineResult
   original = result.wait_until_finish
@@ -187,6 +232,7 @@ def patch_waiting(module):
 def patch_runner(module):
   patch_submission(module)
   patch_waiting(module)
+  patch_results(module)
 
 
 def patch_harness(module):
@@ -212,6 +258,7 @@ def patch_harness(module):
         pass  # then there is none
 
   harness.__init__ = init
+  beside('elements').install()
 
 
 PATCHES = {
@@ -258,4 +305,5 @@ def import_next():
 
 sys.meta_path.insert(0, Finder)
 sys.excepthook = advise
+atexit.register(tell_of_none)
 import_next()

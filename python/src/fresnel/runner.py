@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import CrossLanguageOptions, PipelineOptions, PortableOptions
 from apache_beam.runners.portability import job_server, portable_runner
 
-from fresnel import expansion
+from fresnel import _elements, _leaving, expansion
 from fresnel.server import Server
 
 __all__ = ['FresnelRunner']
@@ -50,8 +50,8 @@ class _OwnServer(job_server.JobServer):
 class FresnelRunner(portable_runner.PortableRunner):
     """Runs pipelines on the server at --job_endpoint, or else on one of this process's own.
 
-    All pipelines of a process share that server; it ends with the process. User code runs in threads of this process unless
-    --environment_type says otherwise. Kafka and JDBC transforms that name no expansion service are expanded by the server.
+    All pipelines of a process share that server; it ends with the process, which waits for jobs at its end. User code runs in threads of
+    this process unless --environment_type says otherwise. Kafka and JDBC transforms that name no expansion service are expanded by the server.
     """
 
     _own_server = _OwnServer()
@@ -62,7 +62,11 @@ class FresnelRunner(portable_runner.PortableRunner):
 
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> Any:
         _default_to_loopback(options)
-        return super().run_portable_pipeline(pipeline, options)
+        _elements.install()
+        result = super().run_portable_pipeline(pipeline, options)
+        if not options.view_as(PortableOptions).job_endpoint or options.view_as(PortableOptions).environment_type == 'LOOPBACK':
+            _leaving.wait_for(result)  # it ends with this process
+        return result
 
     def default_job_server(self, options: PipelineOptions) -> Any:
         return self._own_server

@@ -1,0 +1,15 @@
+// Package wheel is the source of the Python package: what of it other programs
+// of Fresnel give to the Pythons that they start, too.
+package wheel
+
+import _ "embed"
+
+// Elements is a module that has exceptions of user code tell their element.
+//
+//go:embed src/fresnel/_elements.py
+var Elements []byte
+
+// Leaving is a module that keeps a program from ending before its jobs.
+//
+//go:embed src/fresnel/_leaving.py
+var Leaving []byte
