@@ -241,6 +241,7 @@ const (
 	StateMultimapKeysValuesSideInput
 	StateBag
 	StateMultimapKeys
+	StateMultimapEntries
 	StateMultimap
 	StateOrderedList
 )

@@ -2,6 +2,7 @@ package fnapi
 
 import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"fresnel/internal/beam"
 )
@@ -36,6 +37,9 @@ func stateKey(key *fnpb.StateKey) (StateKey, error) {
 		}
 		return flat, nil
 	}
+	if flat, ok := multimapEntriesKey(key.ProtoReflect().GetUnknown()); ok {
+		return flat, nil
+	}
 	return StateKey{}, &beam.Error{Code: beam.BadData, What: "a state request has a key of an unknown kind"}
 }
 
@@ -58,4 +62,33 @@ type userState interface {
 
 func userStateKey(kind StateKind, k userState) StateKey {
 	return StateKey{Kind: kind, Transform: beam.TransformID(k.GetTransformId()), Name: k.GetUserStateId(), Window: k.GetWindow(), Key: k.GetKey()}
+}
+
+// multimapEntriesField is the number of StateKey's multimap_entries_user_state: of
+// all keys of a multimap and their values. Java's SDK has it since 2.70, and Go's
+// messages have not.
+const multimapEntriesField = 10
+
+// multimapEntriesKey reads that variant from what Go does not know of a StateKey.
+func multimapEntriesKey(unknown []byte) (k StateKey, ok bool) {
+	err := eachField(unknown, func(f field) error {
+		if f.num != multimapEntriesField || f.typ != protowire.BytesType {
+			return nil
+		}
+		k, ok = StateKey{Kind: StateMultimapEntries}, true
+		return eachField(f.bytes, func(f field) error {
+			switch f.num {
+			case 1:
+				k.Transform = beam.TransformID(f.bytes)
+			case 2:
+				k.Name = string(f.bytes)
+			case 3:
+				k.Window = f.bytes
+			case 4:
+				k.Key = f.bytes
+			}
+			return nil
+		})
+	})
+	return k, ok && err == nil
 }

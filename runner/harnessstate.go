@@ -54,10 +54,28 @@ func (hb *harnessBundle) get(k fnapi.StateKey, token []byte) (data, next []byte,
 		return sh.Multimap(cell(k), token)
 	case fnapi.StateMultimapKeys:
 		return sh.MultimapKeys(cell(k), token)
+	case fnapi.StateMultimapEntries:
+		return hb.entries(sh, k, token)
 	case fnapi.StateOrderedList:
 		return sh.OrderedList(cell(k), listRange(k), token)
 	}
 	return nil, nil, hb.unknownState(k)
+}
+
+// entries returns a page of a multimap's keys and values. The runner has to know
+// where a value ends.
+func (hb *harnessBundle) entries(sh *state.Shard, k fnapi.StateKey, token []byte) (data, next []byte, err error) {
+	for _, s := range hb.x.stage.plan.Harness.States {
+		if s.Transform != k.Transform || s.Name != k.Name {
+			continue
+		}
+		values, err := hb.x.job.coders.coder(s.Coder)
+		if err != nil {
+			return nil, nil, hb.x.stage.badData(err)
+		}
+		return sh.MultimapEntries(cell(k), values, token)
+	}
+	return nil, nil, badHarness(hb.x.stage, "a bundle reads the entries of %q of %q, which its stage does not declare", k.Name, k.Transform)
 }
 
 func (hb *harnessBundle) append(k fnapi.StateKey, data []byte) error {
@@ -95,7 +113,7 @@ func (hb *harnessBundle) clear(k fnapi.StateKey) error {
 		sh.ClearBag(cell(k))
 	case fnapi.StateMultimap:
 		sh.ClearMultimap(cell(k))
-	case fnapi.StateMultimapKeys:
+	case fnapi.StateMultimapKeys, fnapi.StateMultimapEntries:
 		sh.ClearMultimapKeys(cell(k))
 	case fnapi.StateOrderedList:
 		sh.ClearOrderedList(cell(k), listRange(k))

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -258,6 +259,66 @@ func TestAMultimap(t *testing.T) {
 	d.commit()
 	if n := d.entries(); n != 1 {
 		t.Errorf("%d entries are left, want that of the other key", n)
+	}
+}
+
+// TestTheEntriesOfAMultimap: each key with all its values, whatever the runs that
+// they were added in.
+func TestTheEntriesOfAMultimap(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	entries := func(values *coder.Coder) string {
+		return d.all(func(token []byte) ([]byte, []byte, error) { return d.MultimapEntries(key("k"), values, token) })
+	}
+	varint := coder.VarInt
+	d.want("nothing", entries(varint), "")
+	d.AppendMultimap(mapKey("k", "one"), []byte{1, 2})
+	d.AppendMultimap(mapKey("k", "two"), []byte{3})
+	d.AppendMultimap(mapKey("other", "three"), []byte{9})
+	d.commit()
+	d.AppendMultimap(mapKey("k", "one"), []byte{0x81, 1})
+	d.want("entries", entries(varint), "one\x00\x00\x00\x03\x01\x02\x81\x01two\x00\x00\x00\x01\x03")
+	d.AppendMultimap(mapKey("k", "bad"), []byte{0x81})
+	if _, _, err := d.MultimapEntries(key("k"), varint, nil); err == nil {
+		t.Error("values that are not whole were read")
+	}
+	d.AppendMultimap(mapKey("set", "a"), nil)
+	data, _, err := d.MultimapEntries(key("set"), coder.GlobalWindow, nil)
+	if string(data) != "a\x00\x00\x00\x01" || err != nil {
+		t.Errorf("of values without bytes there are %q, %v", data, err)
+	}
+}
+
+// TestTheEntriesOfAMultimapAreReadInPages: a key whose values are on two pages is
+// on both.
+func TestTheEntriesOfAMultimapAreReadInPages(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	run := bytes.Repeat([]byte{1}, MaxPage/4)
+	for _, m := range []string{"a", "b"} {
+		for range 3 {
+			d.AppendMultimap(mapKey("k", m), run)
+		}
+	}
+	values := map[byte]int{}
+	pages := 0
+	for token := []byte(nil); pages == 0 || token != nil; pages++ {
+		data, next, err := d.MultimapEntries(key("k"), coder.VarInt, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(data) > 0 {
+			count := int(binary.BigEndian.Uint32(data[1:]))
+			values[data[0]] += count
+			data = data[5+count:]
+		}
+		token = next
+	}
+	if pages != 2 || values['a'] != 3*len(run) || values['b'] != 3*len(run) {
+		t.Errorf("%d pages with %v values", pages, values)
+	}
+	if _, _, err := d.MultimapEntries(key("k"), coder.VarInt, []byte("x")); err == nil {
+		t.Error("any token will do")
 	}
 }
 

@@ -10,8 +10,6 @@ import (
 	"fresnel/runner/store"
 )
 
-var epoch = time.UnixMilli(0)
-
 func timer(family, user string, fire beam.EventTime) Timer {
 	return Timer{TimerID: TimerID{Transform: "t", Family: family, Window: []byte("w"), User: []byte(user)},
 		Fire: fire, Hold: fire, Pane: []byte{15}}
