@@ -209,6 +209,8 @@ except ImportError:
     from pip._vendor import tomli as tomllib
 with open(sys.argv[1], 'rb') as f:
     project = tomllib.load(f).get('project')
+if project is not None and 'dependencies' in project.get('dynamic', []):
+    sys.exit('they are dynamic: another file or program has them')
 print(json.dumps(None if project is None else project.get('dependencies', [])))
 `
 
@@ -221,6 +223,10 @@ func (p program) fromProject(ctx context.Context, file string) (*python.Recipe, 
 	}
 	out, err := exec.CommandContext(ctx, base.Path, "-c", readProject, file).Output()
 	var needed *[]string
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n")
+		err = errors.New(lines[len(lines)-1])
+	}
 	if err == nil {
 		err = json.Unmarshal(out, &needed)
 	}

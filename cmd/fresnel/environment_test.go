@@ -96,9 +96,15 @@ func TestAnEnvironmentIsMadeFromWhatLiesBesideTheProgram(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
-	if _, err := (program{dir: filepath.Dir(write(t, t.TempDir(), "pyproject.toml", "[tool.x]\n", 0o644))}).recipe(t.Context()); err == nil ||
-		!strings.Contains(err.Error(), "[project]") {
-		t.Errorf("a project without dependencies: %v", err)
+	for text, want := range map[string]string{
+		"[tool.x]\n": "[project]",
+		"[project]\ndynamic = ['dependencies']\n":     "dynamic",
+		"[project]\ndependencies = ['numpy', oops]\n": "line 2",
+	} {
+		dir := filepath.Dir(write(t, t.TempDir(), "pyproject.toml", text, 0o644))
+		if _, err := (program{dir: dir}).recipe(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

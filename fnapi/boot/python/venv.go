@@ -91,9 +91,12 @@ type venv struct {
 func (v venv) python() string { return filepath.Join(v.dir, "bin", "python") }
 func (v venv) done() string   { return filepath.Join(v.dir, "fresnel-ready") }
 
+// ready tells whether the environment is there, and the Python that it stands on
+// still is.
 func (v venv) ready() bool {
-	_, err := os.Stat(v.done())
-	return err == nil
+	_, unmade := os.Stat(v.done())
+	_, gone := os.Stat(v.python()) // a link to the base's
+	return unmade == nil && gone == nil
 }
 
 // ensure makes the environment if it is not there. It waits for another process

@@ -2,6 +2,7 @@ package python
 
 import (
 	"archive/zip"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,6 +115,27 @@ func TestWhatWasLeftHalfMadeIsMadeAnew(t *testing.T) {
 	}
 	if _, err := good.Make(t.Context(), nil); err != nil || !good.Ready() {
 		t.Error(err)
+	}
+}
+
+// TestAnEnvironmentWhosePythonIsGoneIsMadeAnew: that of the system was replaced
+// by another version, or removed.
+func TestAnEnvironmentWhosePythonIsGoneIsMadeAnew(t *testing.T) {
+	t.Setenv("FRESNEL_CACHE", t.TempDir())
+	r := Recipe{Base: installed(t), Inherit: true}
+	env, err := r.Make(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Release()
+	if err := errors.Join(os.Remove(env.Path), os.Symlink(filepath.Join(t.TempDir(), "python"), env.Path)); err != nil {
+		t.Fatal(err)
+	}
+	if r.Ready() {
+		t.Error("it counts as made")
+	}
+	if env, err = r.Make(t.Context(), nil); err != nil || exec.Command(env.Path, "-c", "").Run() != nil {
+		t.Errorf("%s does not run: %v", env.Path, err)
 	}
 }
 
