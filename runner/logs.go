@@ -142,12 +142,13 @@ func (l *harnessLog) step(e fnapi.LogEntry) string {
 	return string(e.Transform)
 }
 
-// text writes a line as a job message.
+// text writes a line as a job message, with the step and the worker that it is
+// from.
 func (l *harnessLog) text(e fnapi.LogEntry) string {
 	var b strings.Builder
 	b.WriteString(e.Message)
-	if step := l.step(e); step != "" {
-		b.WriteString(" [" + step + "]")
+	if from := strings.Trim(l.step(e)+", "+e.Worker, ", "); from != "" {
+		b.WriteString(" [" + from + "]")
 	}
 	if e.Trace != "" && !strings.Contains(e.Message, e.Trace) {
 		b.WriteString("\n" + e.Trace)

@@ -33,11 +33,11 @@ func newTold() *told {
 	return t
 }
 
-func TestALogLineNamesTheStepAndHasTheWholeTrace(t *testing.T) {
+func TestALogLineNamesStepAndWorkerAndHasTheWholeTrace(t *testing.T) {
 	t.Parallel()
 	l := newTold()
 	l.add(fnapi.LogEntry{Severity: 6, Message: "it broke", Transform: "ref_7", Worker: "worker-1", Trace: "Traceback\n  line 1\nValueError"})
-	if got, want := strings.Join(l.client, "|"), "4 it broke [Parse/Line]\nTraceback\n  line 1\nValueError"; got != want {
+	if got, want := strings.Join(l.client, "|"), "4 it broke [Parse/Line, worker-1]\nTraceback\n  line 1\nValueError"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, want := range []string{"it broke", "worker=worker-1", "step=Parse/Line", "ValueError"} {
