@@ -117,7 +117,9 @@ func (w *carryWriter) stage(from, to int) {
 		}
 	case *groupExecutor:
 		for i, sh := range x.shards {
-			w.note(string(groupKey(to, i, kindSnapshot)), sh.AppendState(binary.AppendUvarint(nil, 0)))
+			state, err := sh.AppendState(binary.AppendUvarint(nil, 0))
+			w.err = firstError(w.err, err)
+			w.note(string(groupKey(to, i, kindSnapshot)), state)
 		}
 	case *sinkExecutor:
 		w.note(ownerKey(to), appendField(nil, w.old.sinkOwner(from)))

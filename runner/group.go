@@ -43,7 +43,7 @@ type groupSize struct{ keys, bytes atomic.Int64 }
 
 func (s *groupSize) measure(sh *window.Shard) {
 	s.keys.Store(int64(sh.Keys()))
-	s.bytes.Store(sh.Bytes())
+	s.bytes.Store(sh.Size())
 }
 
 func (j *job) newGroup(s *stage) (executor, error) {
@@ -60,7 +60,7 @@ func (j *job) newGroup(s *stage) (executor, error) {
 		return nil, err
 	}
 	grouping, err := window.NewGrouping(window.Config{CustomMerge: merge, Strategy: strategy, Input: in,
-		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators, Spill: j.spillOfGroups()})
+		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators, Spill: j.memory.spill})
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,11 @@ func (j *job) newGroup(s *stage) (executor, error) {
 	}
 	x.restAbove = j.memory.restAbove()
 	x.held, x.sizes = make([]int64, s.spec.Shards), make([]groupSize, s.spec.Shards)
-	return x, x.makeShards(grouping)
+	if err := x.makeShards(grouping); err != nil {
+		x.letGo()
+		return nil, err
+	}
+	return x, nil
 }
 
 func (x *groupExecutor) makeShards(g *window.Grouping) error {
@@ -127,7 +131,8 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	x.sizes[work.Shard].measure(sh)
 	c.out.Shards = append(c.out.Shards, groupTimes(work.Shard, sh))
 	if x.logs != nil {
-		c.fx.groups = append(c.fx.groups, x.logs[work.Shard].logged(x.stage.index, b, work, sh, x.snapshots))
+		note, failed := x.logs[work.Shard].logged(x.stage.index, b, work, sh, x.snapshots)
+		c.fx.groups, err = append(c.fx.groups, note), firstError(err, failed)
 	}
 	return err
 }

@@ -65,7 +65,7 @@ func groupEntryKey(stage, shard int, entry uint64) string {
 }
 
 // logged notes what the bundle did to a shard, after it did it.
-func (l *groupLog) logged(stage int, b engine.Bundle, work engine.ShardWork, sh *window.Shard, always bool) groupNote {
+func (l *groupLog) logged(stage int, b engine.Bundle, work engine.ShardWork, sh *window.Shard, always bool) (groupNote, error) {
 	n := groupNote{stage: stage, shard: work.Shard, entry: l.next, first: l.first}
 	l.next++
 	l.bytes += entryCost
@@ -73,15 +73,16 @@ func (l *groupLog) logged(stage int, b engine.Bundle, work engine.ShardWork, sh 
 		n.in = append(n.in, in.Block.ID)
 		l.bytes += int64(in.Block.Bytes)
 	}
-	if !always && l.bytes < minLog+sh.Bytes()+sh.Bytes()/4 {
+	if !always && l.bytes < minLog+sh.Size()+sh.Size()/4 {
 		n.row = appendGroupEntry(nil, b, work)
 		l.blocks = append(l.blocks, n.in...)
-		return n
+		return n, nil
 	}
-	n.snapshot = sh.AppendState(binary.AppendUvarint(nil, l.next))
+	var err error
+	n.snapshot, err = sh.AppendState(binary.AppendUvarint(nil, l.next))
 	n.old = l.blocks
 	*l = groupLog{first: l.next, next: l.next}
-	return n
+	return n, err
 }
 
 func appendGroupEntry(dst []byte, b engine.Bundle, work engine.ShardWork) []byte {
@@ -135,7 +136,9 @@ func (x *groupExecutor) recoverShard(g *window.Grouping, shard int) (*window.Sha
 		}
 		var err error
 		gl.first, gl.next = first, first
-		sh, err = g.RestoreShard(v[n:])
+		if sh, err = g.RestoreShard(v[n:]); err == nil {
+			x.job.memory.hold(sh, &x.held[shard])
+		}
 		return err
 	})
 	if err != nil {
@@ -143,7 +146,11 @@ func (x *groupExecutor) recoverShard(g *window.Grouping, shard int) (*window.Sha
 	}
 	from := string(groupKey(stage, shard, kindEntry))
 	to := string(groupKey(stage, shard, kindEntry+1))
-	err = l.disk.Notes(from, to, func(k string, v []byte) error { return x.replay(sh, gl, k[len(from):], v) })
+	err = l.disk.Notes(from, to, func(k string, v []byte) error {
+		err := x.replay(sh, gl, k[len(from):], v)
+		x.job.memory.hold(sh, &x.held[shard])
+		return err
+	})
 	return sh, gl, err
 }
 

@@ -104,7 +104,7 @@ func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspectio
 	case *groupExecutor:
 		for _, sh := range x.shards {
 			in.Groups += sh.Keys()
-			in.GroupBytes += sh.Bytes()
+			in.GroupBytes += sh.Size()
 		}
 	case *sourceExecutor:
 		in.Splits = x.inspectSplits()

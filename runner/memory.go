@@ -17,8 +17,8 @@ const dataShare = 0.3
 const sideShare = 0.5
 
 // memory is a job's part of the server's budget, and where what does not fit in
-// it goes (I9). It is what blocks and groupings of a job in memory hold, a
-// durable job's blocks being on disk anyway, and side inputs of either.
+// it goes (I9). It is what blocks of a job in memory hold, a durable job's being on
+// disk anyway, and groupings and side inputs of either.
 type memory struct {
 	budget *store.Budget // nil: there is no limit
 	spill  *store.Spill
@@ -75,13 +75,4 @@ func (m *memory) trouble() error {
 		return nil
 	}
 	return err
-}
-
-// spillOfGroups is where groupings put what does not fit in memory. That of a
-// durable job stays, since it is written to its store from there.
-func (j *job) spillOfGroups() *store.Spill {
-	if j.journal != nil {
-		return nil
-	}
-	return j.memory.spill
 }

@@ -6,8 +6,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/jobservice"
 	"fresnel/runner/store"
 )
 
@@ -68,6 +71,84 @@ func TestAGroupingBeyondTheLimit(t *testing.T) {
 	if most.Load() > n*size/2 {
 		t.Errorf("%d bytes were in memory, the limit is %d", most.Load(), limit)
 	}
+	if used := r.runner.budget.Used(); used != 0 {
+		t.Errorf("%d bytes are in memory after the job", used)
+	}
+}
+
+// TestADurableGroupingBeyondTheLimit (I10): what a durable job has grouped does not
+// fit in memory either, and is there after a crash.
+func TestADurableGroupingBeyondTheLimit(t *testing.T) {
+	const n, size, limit = 400, 20_000, 1 << 20
+	r := newRig(t)
+	r.runner.budget = store.NewBudget(limit)
+	r.runner.cfg.SpillDir, r.runner.cfg.KeyShards = t.TempDir(), 1
+	disk := vfs.NewCrashableMem()
+	r.runner.fs = disk
+	dir := t.TempDir()
+	var lives atomic.Int64
+	r.submitted = func(s *jobservice.Submission) {
+		s.ID, s.Dir, s.Epoch = "groups", dir, lives.Add(1)
+		s.Resumed = s.Epoch > 1
+	}
+	goOn := make(chan struct{})
+	r.source("in", &fakeSource{bounded: true, batches: [][][]byte{{at(0, "", "first"), at(0, "", "second")}},
+		fail: func(call string, _, position int) error {
+			if call == "read" && position == 1 {
+				<-goOn
+			}
+			return nil
+		}})
+	r.do["make"] = func(c *call) error {
+		return c.each(func(*item) error {
+			for i := range n {
+				if err := c.out(at(0, fmt.Sprint("k", i%10), strings.Repeat("x", size))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	r.do["count"] = groupsIn(coder.GlobalWindow, mapping(func(e *item) [][]byte {
+		return [][]byte{at(e.Timestamp, e.key, fmt.Sprint(len(strings.Join(e.values, ""))))}
+	}))
+	out := r.sink("out")
+	out.progress = true
+	p := newPipe().read("read", "in", "a:").
+		pardo("make", nil, "in=a", "out=c:kv/global").group("group", "in=c", "out=d:grouped/global").
+		pardo("count", nil, "in=d", "out=e:").write("write", "out", "e")
+	half := func(j *jobRun) {
+		await(t, j.started, "start of the job")
+		var g *groupExecutor
+		for _, st := range j.job.stages {
+			if x, ok := st.executor.(*groupExecutor); ok {
+				g = x
+			}
+		}
+		wait(t, "half of the input in the grouping", func() bool { return g.sizes[0].bytes.Load() >= n*size })
+		if used := r.runner.budget.Used(); used > n*size/2 {
+			t.Errorf("%d bytes are in memory, the limit is %d", used, limit)
+		}
+	}
+
+	j := r.start(p)
+	half(j)
+	if err := j.job.journal.disk.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	after := disk.CrashClone(vfs.CrashCloneCfg{})
+	j.cancel()
+	close(goOn)
+	_ = j.end()
+	r.runner.fs = after
+	j = r.start(p)
+	half(j)
+	j.mustEnd()
+	var want []string
+	for k := range 10 {
+		want = append(want, fmt.Sprintf("k%d=%d", k, 2*n/10*size))
+	}
+	out.want(want...)
 	if used := r.runner.budget.Used(); used != 0 {
 		t.Errorf("%d bytes are in memory after the job", used)
 	}

@@ -68,7 +68,8 @@ type appending struct {
 	due     schedule[*bucket]
 	holds   schedule[*bucket]
 	touched []*bucket
-	bytes   int64
+	// bytes are those in memory, awayBytes those on disk.
+	bytes, awayBytes int64
 }
 
 const (
@@ -295,6 +296,7 @@ func (a *appending) hold() beam.EventTime {
 }
 
 func (a *appending) size() int64   { return a.bytes }
+func (a *appending) away() int64   { return a.awayBytes }
 func (a *appending) keyCount() int { return 0 }
 
 // Nothing of the append way waits for processing time or for answers.

@@ -93,7 +93,7 @@ func command(d **desk, name string, args []string) string {
 	case "look":
 		return (*d).look()
 	case "save":
-		(*d).shard, err = (*d).g.RestoreShard((*d).shard.AppendState(nil))
+		(*d).shard, err = (*d).g.RestoreShard(stateOf((*d).shard))
 	default:
 		return "no such command\n"
 	}

@@ -52,7 +52,7 @@ func FuzzShard(f *testing.F) {
 			if s.Add(block, at, now, out) != nil || s.AddCompacted(answers, out) != nil {
 				return
 			}
-			restored, err := g.RestoreShard(s.AppendState(nil))
+			restored, err := g.RestoreShard(stateOf(s))
 			if err != nil {
 				t.Fatalf("its own state: %v", err)
 			}
@@ -85,7 +85,7 @@ func FuzzRestore(f *testing.F) {
 	for i, c := range fuzzed() {
 		d := newDesk(Config{Strategy: c.Strategy})
 		_ = d.add("a=x@1", "a=y@2", "b=z@8", "a=w@25")
-		f.Add(uint8(i), d.shard.AppendState(nil))
+		f.Add(uint8(i), stateOf(d.shard))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, state []byte) {
 		configs := fuzzed()
@@ -97,7 +97,7 @@ func FuzzRestore(f *testing.F) {
 		}
 		out := &Output{Panes: func(Block) {}, Compact: func(Block) {}}
 		s.Hold()
-		s.AppendState(nil)
+		stateOf(s)
 		_ = s.Advance(beam.MaxEventTime, time.UnixMicro(1<<40), out)
 	})
 }

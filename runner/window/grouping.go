@@ -29,7 +29,7 @@ type Config struct {
 	// CustomMerge merges the windows of one key, for a custom merging function.
 	CustomMerge func(windows [][]byte) ([]Merge, error)
 	// Spill takes what shards hold when they are asked to Relieve memory; nil keeps
-	// all in it. AppendState needs all in memory.
+	// all in it.
 	Spill *store.Spill
 }
 

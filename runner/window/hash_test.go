@@ -133,8 +133,10 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 					shard.Relieve()
 					block = nil
 				}
-				if i == c.elements/2 && spill == nil {
-					shard, err = g.RestoreShard(shard.AppendState(nil))
+				if i == c.elements/2 {
+					state, err := shard.AppendState(nil)
+					must(err)
+					shard, err = g.RestoreShard(state)
 					must(err)
 				}
 			}

@@ -143,6 +143,13 @@ func single(elements []string) [][]string {
 
 func nothing() {}
 
+// stateOf is the state of a shard that has all in memory.
+func stateOf(s *Shard) []byte {
+	state, err := s.AppendState(nil)
+	must(err)
+	return state
+}
+
 // forPlots runs f on many plots.
 func forPlots(t *testing.T, f func(t *testing.T, p plot)) {
 	t.Helper()
@@ -196,10 +203,10 @@ func TestRestoredShardsGoOn(t *testing.T) {
 		want := p.play(newDesk(Config{Strategy: newStrategy(p.words)}), oneBlock, nothing)
 		d := newDesk(Config{Strategy: newStrategy(p.words)})
 		got := p.play(d, oneBlock, func() {
-			state := d.shard.AppendState(nil)
+			state := stateOf(d.shard)
 			restored, err := d.g.RestoreShard(state)
 			must(err)
-			if again := restored.AppendState(nil); string(again) != string(state) {
+			if again := stateOf(restored); string(again) != string(state) {
 				t.Fatalf("state %q\nbecame %q", state, again)
 			}
 			d.shard = restored

@@ -32,8 +32,9 @@ type way interface {
 	nextProcessingTime() (at instant, ok bool)
 	hold() beam.EventTime
 	size() int64
+	away() int64
 	keyCount() int
-	appendState(dst []byte) []byte
+	appendState(dst []byte) ([]byte, error)
 	restore(r *reader) error
 	relieve(to *store.Spill)
 }
@@ -125,6 +126,9 @@ func (s *Shard) Hold() beam.EventTime { return s.hold() }
 
 // Bytes is about how much memory the shard holds.
 func (s *Shard) Bytes() int64 { return s.size() }
+
+// Size is about how much the shard holds, in memory and on disk.
+func (s *Shard) Size() int64 { return s.size() + s.away() }
 
 // Keys is how many keys have state; 0 in the append way, which does not know.
 func (s *Shard) Keys() int { return s.keyCount() }

@@ -40,6 +40,7 @@ func (a *appending) relieve(to *store.Spill) {
 				return
 			}
 			a.bytes -= int64(h.size)
+			a.awayBytes += int64(at.Size())
 			*h = held{refs: h.refs, away: at}
 		}
 	}
@@ -50,6 +51,7 @@ func (a *appending) relieve(to *store.Spill) {
 func (a *appending) release(b *bucket) {
 	for _, s := range b.segments {
 		if s.refs == 0 && !s.away.Empty() {
+			a.awayBytes -= int64(s.away.Size())
 			a.s.g.Spill.Free(s.away)
 			s.away = store.Extent{}
 		}
@@ -59,16 +61,25 @@ func (a *appending) release(b *bucket) {
 // load returns the bytes of a segment, read into the grouper's buffer if they are
 // on disk: valid until the next call.
 func (p *grouper) load(s *segment) ([]byte, error) {
-	if s.away.Empty() {
-		return s.data, nil
+	data, err := p.g.load(s.held, p.buf)
+	if err == nil && !s.away.Empty() {
+		p.buf = data
 	}
-	data, err := p.g.Spill.Read(s.away, p.buf)
+	return data, err
+}
+
+// load returns held bytes, read into buf if they are on disk and it has room.
+func (g *Grouping) load(h *held, buf []byte) ([]byte, error) {
+	if h.away.Empty() {
+		return h.data, nil
+	}
+	data, err := g.Spill.Read(h.away, buf)
 	if err != nil {
 		return nil, &beam.Error{Code: beam.Internal, What: "what a GroupByKey keeps on disk is lost", Cause: err}
 	}
-	p.buf = data
 	return data, nil
 }
 
 // The incremental way keeps all in memory.
 func (w *incremental) relieve(*store.Spill) {}
+func (w *incremental) away() int64          { return 0 }

@@ -27,8 +27,9 @@ const (
 	wayIncremental = 1
 )
 
-// AppendState appends the whole state of the shard, for RestoreShard.
-func (s *Shard) AppendState(dst []byte) []byte {
+// AppendState appends the whole state of the shard, for RestoreShard. It fails if
+// some of it that is on disk cannot be read.
+func (s *Shard) AppendState(dst []byte) ([]byte, error) {
 	dst = append(dst, stateVersion, byte(bit(!s.g.appending)))
 	dst = binary.AppendVarint(dst, int64(s.wm))
 	dst = binary.AppendUvarint(dst, uint64(s.droppedLate))
@@ -136,29 +137,38 @@ func (r *reader) err() error {
 
 // The append way.
 
-func (a *appending) appendState(dst []byte) []byte {
+func (a *appending) appendState(dst []byte) ([]byte, error) {
+	var buf []byte
 	dst = binary.AppendUvarint(dst, uint64(len(a.buckets)))
 	for _, raw := range slices.Sorted(maps.Keys(a.buckets)) {
 		b := a.buckets[raw]
 		dst = binary.AppendVarint(appendBytes(dst, raw), int64(b.least))
 		dst = binary.AppendUvarint(dst, uint64(len(b.segments)))
 		for i := range b.segments {
-			dst = a.s.g.appendSegment(dst, &b.segments[i])
+			var err error
+			if buf, err = a.s.g.load(b.segments[i].held, buf); err != nil {
+				return nil, err
+			}
+			dst = a.s.g.appendSegment(dst, &b.segments[i], buf)
+			if b.segments[i].away.Empty() {
+				buf = nil // it is the segment's
+			}
 		}
 	}
-	return dst
+	return dst, nil
 }
 
-func (g *Grouping) appendSegment(dst []byte, s *segment) []byte {
+// appendSegment appends a segment in some held bytes.
+func (g *Grouping) appendSegment(dst []byte, s *segment, data []byte) []byte {
 	dst = binary.AppendVarint(dst, int64(s.wm))
 	dst = binary.AppendUvarint(dst, uint64(s.count))
 	if s.offsets == nil {
-		return appendBytes(dst, s.data)
+		return appendBytes(dst, data)
 	}
 	var own []byte
 	var e coder.Element
 	for _, at := range s.offsets {
-		if _, err := g.Input.Scan(s.data[at:], &e); err == nil { // it was scanned before
+		if _, err := g.Input.Scan(data[at:], &e); err == nil { // it was scanned before
 			own = append(own, e.Raw...)
 		}
 	}
@@ -210,7 +220,7 @@ func (a *appending) restoreSegment(b *bucket, r *reader) error {
 
 // The incremental way.
 
-func (w *incremental) appendState(dst []byte) []byte {
+func (w *incremental) appendState(dst []byte) ([]byte, error) {
 	dst = binary.AppendUvarint(dst, uint64(len(w.keys)))
 	for _, key := range slices.Sorted(maps.Keys(w.keys)) {
 		k := w.keys[key]
@@ -234,7 +244,7 @@ func (w *incremental) appendState(dst []byte) []byte {
 	for _, id := range withdrawn {
 		dst = appendBytes(dst, id)
 	}
-	return dst
+	return dst, nil
 }
 
 // The flags of a cell, and those of a node.
