@@ -200,6 +200,8 @@ func (t *coderTable) makeWire(id string) string {
 	c := t.protos[id]
 	urn := c.GetSpec().GetUrn()
 	switch {
+	case isWindowed(urn):
+		return t.declared(id)
 	case t.shapes[id].known:
 		return t.canonical(id)
 	case !runnerCoders[urn]:
@@ -211,6 +213,18 @@ func (t *coderTable) makeWire(id string) string {
 	}
 	return t.intern(id+"~wire", urn, c.GetSpec().GetPayload(), comps...)
 }
+
+// declared is the coder of a collection in a descriptor. One of windowed values is
+// length-prefixed: Java's harness takes a collection's windowed coder for that of its
+// elements with their windows around them.
+func (t *coderTable) declared(id string) string {
+	if isWindowed(t.urn(id)) {
+		return t.lengthPrefix(t.canonical(id))
+	}
+	return id
+}
+
+func isWindowed(urn string) bool { return urn == urnWindowedValue || urn == urnParamWindowedValue }
 
 // windowWire is the coder of windows at a stage boundary. Windows of the
 // SDK's own kinds travel as custom_window, which shows their maximum timestamp,

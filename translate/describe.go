@@ -65,7 +65,7 @@ func (d *describer) collection(id, coder string) {
 		if _, ok := d.desc.Pcollections[id]; ok {
 			return
 		}
-		coder = from.GetCoderId()
+		coder = d.coders.declared(from.GetCoderId())
 	}
 	d.desc.Pcollections[id] = &pipepb.PCollection{
 		UniqueName:          from.GetUniqueName(),

@@ -95,6 +95,28 @@ func TestInputIsDeclaredAsOnTheWire(t *testing.T) {
 	}
 }
 
+// Java's Create.windowedValues makes such a collection.
+func TestCollectionsOfWindowedValuesAreLengthPrefixed(t *testing.T) {
+	t.Parallel()
+	p := newPipe()
+	p.coder("reified", urnWindowedValue, "bytes", "global_window")
+	p.add("impulse", urnImpulse, nil, "out=i:bytes")
+	p.add("reify", urnParDo, pardo(), "in=i", "out=r:reified")
+	p.add("use", urnParDo, pardo(), "in=r", "out=u:bytes")
+	p.add("shuffle", urnReshuffle, nil, "in=r", "out=s:reified")
+	p.add("later", urnParDo, pardo(), "in=s", "out=l:bytes")
+	for _, s := range planOf(t, p.Pipeline).Stages {
+		if s.Harness == nil {
+			continue
+		}
+		for id, coll := range s.Harness.Descriptor.GetPcollections() {
+			if urn := s.Harness.Descriptor.GetCoders()[coll.GetCoderId()].GetSpec().GetUrn(); urn == urnWindowedValue {
+				t.Errorf("stage %s declares the collection %s with the coder %s", s.ID, id, urn)
+			}
+		}
+	}
+}
+
 // A source and a sink are ports without an endpoint.
 func TestPorts(t *testing.T) {
 	t.Parallel()

@@ -43,7 +43,8 @@
 // and its side inputs, are declared in its descriptor in the coder that they have
 // on the wire, so that what the SDK makes of that coder (state keys, residuals)
 // is the same bytes; so are states and timers. Collections that a harness only
-// writes keep their coder; the data sink has the one of the wire.
+// writes keep their coder; the data sink has the one of the wire. Those of windowed
+// values have a length prefix around them: Java takes them for something else.
 //
 // A harness writes in whatever coder the reader asks for. What comes out of a
 // GroupByKey is in the coder of what went in: SDKs declare a deterministic
