@@ -71,6 +71,12 @@ type Looker interface {
 	Look(s *Submission) ([]byte, error)
 }
 
+// Hider is a Runner that knows which transforms are configured with passwords:
+// GetPipeline leaves their payloads out.
+type Hider interface {
+	Hides(urn string) bool
+}
+
 // Reporter takes what a running job tells its clients. Methods are safe for
 // concurrent use and never block on a client.
 type Reporter interface {

@@ -140,13 +140,29 @@ func (a *jobAPI) GetState(_ context.Context, req *jobpb.GetJobStateRequest) (*jo
 }
 
 // GetPipeline returns the pipeline; its artifacts are those of the store once
-// they are staged.
+// they are staged. What may have passwords in it is left out: who can reach the
+// port need not be who submitted the job.
 func (a *jobAPI) GetPipeline(_ context.Context, req *jobpb.GetJobPipelineRequest) (*jobpb.GetJobPipelineResponse, error) {
 	j, err := a.service.find(req.GetJobId())
 	if err != nil {
 		return nil, err
 	}
-	return &jobpb.GetJobPipelineResponse{Pipeline: j.submission("").Pipeline}, nil
+	return &jobpb.GetJobPipelineResponse{Pipeline: a.service.hide(j.submission("").Pipeline)}, nil
+}
+
+// hide returns the pipeline without the payloads that its Runner hides.
+func (s *Service) hide(p *pipepb.Pipeline) *pipepb.Pipeline {
+	h, ok := s.runner.(Hider)
+	if !ok {
+		return p
+	}
+	p = proto.CloneOf(p)
+	for _, t := range p.GetComponents().GetTransforms() {
+		if h.Hides(t.GetSpec().GetUrn()) {
+			t.Spec.Payload = nil
+		}
+	}
+	return p
 }
 
 // Cancel begins to end a job; on an ended one it changes nothing.

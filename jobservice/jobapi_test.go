@@ -371,6 +371,30 @@ func TestGetJobsAndGetPipeline(t *testing.T) {
 	})
 }
 
+// hiding is a runner of which nobody is to see how its transforms are configured.
+type hiding struct{ *recorder }
+
+func (hiding) Hides(urn string) bool { return urn == "secret" }
+
+func TestGetPipelineTellsNoPasswords(t *testing.T) {
+	inBubble(t, func(t *testing.T, dir string) {
+		r := hiding{newRecorder(false)}
+		f := serveData(t, r, dir)
+		p := aPipeline()
+		p.Components.Transforms["t"].Spec = &pipepb.FunctionSpec{Urn: "secret", Payload: []byte("password")}
+		id := must(f.jobs.Prepare(f.ctx(), &jobpb.PrepareJobRequest{Pipeline: p})).GetPreparationId()
+		f.run(id)
+		synctest.Wait()
+		shown := must(f.jobs.GetPipeline(f.ctx(), &jobpb.GetJobPipelineRequest{JobId: id})).GetPipeline().GetComponents().GetTransforms()["t"]
+		if len(shown.GetSpec().GetPayload()) != 0 || shown.GetSpec().GetUrn() != "secret" {
+			t.Errorf("it shows %v", shown)
+		}
+		s, _ := r.last()
+		wantEqual(t, "what is run", string(s.Pipeline.GetComponents().GetTransforms()["t"].GetSpec().GetPayload()), "password")
+		close(r.finish)
+	})
+}
+
 func TestGetJobsStaysWithinWhatClientsReceive(t *testing.T) {
 	bubble(t, fakeRunner{}, func(f *fixture) {
 		opts := options(map[string]any{"labels": strings.Repeat("x", 1<<20)})

@@ -157,6 +157,10 @@ func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan
 	return j.run(drain)
 }
 
+// Hides implements jobservice.Hider: the configuration of a connector has its
+// passwords.
+func (r *Runner) Hides(urn string) bool { return r.connectors[urn] != nil }
+
 func (r *Runner) plan(s *jobservice.Submission) (*translate.Plan, error) {
 	opts := jobservice.ParseOptions(s.Options)
 	return translate.Translate(s.Pipeline, translate.Options{
