@@ -61,6 +61,8 @@ func harnessMain(name string, args []string) {
 	}
 	script := fnapitest.Echo
 	switch name {
+	case "silence":
+		os.Exit(1)
 	case "crash":
 		fmt.Println("ImportError: no module named moon")
 		os.Exit(3)

@@ -151,9 +151,18 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	w.process.Store(int64(p.Pid()))
 	go func() {
 		<-p.Done()
-		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s%s ended with %s", w.id, w.weightText(), tail.Describe(p.Err()))})
+		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s%s ended with %s", w.id, w.weightText(), tail.Describe(p.Err())),
+			Cure: cureOfEnd(tail, argv[0])})
 	}()
 	return childHandle{p}, nil
+}
+
+// cureOfEnd is for a child that cannot say itself what is wrong.
+func cureOfEnd(tail *child.Tail, program string) string {
+	if !tail.Empty() {
+		return ""
+	}
+	return fmt.Sprintf("check, where the server runs, that %s starts an SDK harness, as \"fresnel boot\" does", program)
 }
 
 // shown has a line that a worker printed shown to the user, also if its job is

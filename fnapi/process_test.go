@@ -98,6 +98,13 @@ func TestProcessThatDiesAtOnceFailsThePoolWithItsLastWords(t *testing.T) {
 	wantCode(t, await(t, r.failed, "failure"), beam.Unavailable, "exit status 3", "ImportError: no module named moon")
 }
 
+func TestProcessThatDiesWithoutAWordIsExplained(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	r.pool(fnapi.Environment{Env: harness("silence"), Parallelism: 1})
+	wantCode(t, await(t, r.failed, "failure"), beam.Unavailable, "exit status 1", `starts an SDK harness, as "fresnel boot" does`)
+}
+
 // TestPoolThatHasWorkedIsNotGivenUpForAFewBadStarts: after a death in a bundle,
 // which the error explains, it takes many starts until a worker is up again.
 func TestPoolThatHasWorkedIsNotGivenUpForAFewBadStarts(t *testing.T) {

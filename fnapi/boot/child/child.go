@@ -171,6 +171,13 @@ func (t *Tail) Add(line string) {
 	t.last = append(t.last, line)
 }
 
+// Empty tells that the child has printed nothing.
+func (t *Tail) Empty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.last) == 0
+}
+
 // Describe is how a child ended, with its last lines.
 func (t *Tail) Describe(err error) string {
 	t.mu.Lock()
