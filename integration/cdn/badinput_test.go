@@ -15,6 +15,7 @@ import (
 // what to do; what may pass by itself is tried again, and told as well. All of
 // it happens to one server, which the other tests use afterwards.
 func (s *site) badInput(t *testing.T) {
+	t.Run("garbage", s.garbage)
 	t.Run("broker down", s.brokerDown)
 	t.Run("missing topic", s.missingTopic)
 	t.Run("wrong password", s.wrongPassword)
@@ -32,6 +33,17 @@ func (s *site) badInput(t *testing.T) {
 	}
 	t.Run("function raises", s.functionRaises)
 	t.Run("client dies", s.clientDies)
+}
+
+// garbage: a request that is no pipeline, and an environment of an unknown kind,
+// are refused before anything runs.
+func (s *site) garbage(t *testing.T) {
+	client := s.run(t, "LOOPBACK", "testdata/garbage.py")
+	awaitOutput(t, client, startLimit, "cannot parse invalid wire-format data",
+		"StatusCode.UNIMPLEMENTED", "unsupported in Make/", "its environment", "beam:env:moon:v1", "--environment_type=LOOPBACK")
+	if <-client.Exited(); client.Err() == nil {
+		t.Error("the client's exit status is 0")
+	}
 }
 
 // brokerDown: Kafka is not there when the job starts, and comes later.
