@@ -19,10 +19,17 @@ func limitMemory(option string) (int64, error) {
 		}
 	}
 	if limit > 0 {
-		debug.SetMemoryLimit(limit - limit/8) // it is overstepped for moments
+		debug.SetMemoryLimit(limit - slackOf(limit))
 	}
 	return limit, nil
 }
+
+// programMemory is about what the program itself takes: the collector does not
+// count it.
+const programMemory = 48 << 20
+
+// slackOf is what the collector leaves of a limit: it is overstepped for moments.
+func slackOf(limit int64) int64 { return max(limit/8, min(programMemory, limit/2)) }
 
 // availableMemory is what the machine has, or the control group if that is less.
 func availableMemory() int64 {
