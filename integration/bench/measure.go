@@ -193,7 +193,12 @@ func (o outcome) withServer(server *rig.Server, before time.Duration) (figures, 
 	if err != nil {
 		return nil, err
 	}
+	workers, err := server.ChildrenCPU()
+	if err != nil {
+		return nil, err
+	}
 	f := o.figures()
+	f[clientCPU] += workers.Seconds()
 	f[runnerCPU] = (after - before).Seconds()
 	f[peak] = float64(most) / (1 << 20)
 	return f, nil

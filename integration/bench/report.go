@@ -114,7 +114,7 @@ func (r *report) heading() string {
 		"Python pipelines of `integration/bench/workloads.py`, LOOPBACK, a new server for each. Prism is the runner of Beam's Go\n"+
 		"SDK. FnApiRunner (fnapi) is that of Beam's Python SDK: it runs inside the client, so its CPU and its peak are those of\n"+
 		"runner, client and harness together. Wall is from building the pipeline to its end, without Python's start. Workers-*\n"+
-		"and latency-*-5000 have worker processes (PROCESS), whose CPU is in none of the columns. Latency is from the moment\n"+
+		"and latency-*-5000 have worker processes (PROCESS), whose CPU, with that of their start, is the harness's. Latency is from the moment\n"+
 		"that user code makes an element to that at which the sink, behind a Reshuffle, has it. Limit is the harness with no\n"+
 		"runner in front of it: the plan's stages one after another, in large bundles, and an empty job\n"+
 		"(`integration/bench/limit`). Each figure is the median of %s.\n",

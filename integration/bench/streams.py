@@ -16,8 +16,12 @@ import record
 
 
 class Ticking(beam.RestrictionProvider):
+  """The clock starts when there are workers: one second after the restriction is
+  made. Offsets begin at that time, in milliseconds, so that what is given back
+  has it too."""
   def initial_restriction(self, ticks):
-    return OffsetRange(0, ticks[2])
+    start = int((time.time() + 1) * 1e3)
+    return OffsetRange(start, start + ticks[1])
 
   def create_tracker(self, restriction):
     return OffsetRestrictionTracker(restriction)
@@ -32,28 +36,30 @@ class Ticking(beam.RestrictionProvider):
 class Ticks(beam.DoFn):
   """Numbers at a fixed rate, each with the time at which it was made.
 
-  Its input is (start, rate, count). What is due comes at once; then the rest is
+  Its input is (rate, count). What is due comes at once; then the rest is
   given back until the next is due, but not more often than a bundle is worth.
   """
   SHORTEST = 0.002
 
   @beam.DoFn.unbounded_per_element()
   def process(self, ticks, tracker=beam.DoFn.RestrictionParam(Ticking())):
-    start, rate, _ = ticks
-    i = tracker.current_restriction().start
+    rate, count = ticks
+    restriction = tracker.current_restriction()
+    start = restriction.stop - count
+    i = restriction.start - start
     while True:
-      wait = start + i / rate - time.time()
+      wait = start / 1e3 + i / rate - time.time()
       if wait > 0:
         tracker.defer_remainder(Duration(max(wait, self.SHORTEST)))
         return
-      if not tracker.try_claim(i):
+      if not tracker.try_claim(start + i):
         return
       yield i, time.monotonic()
       i += 1
 
 
 def ticks(p, rate, seconds):
-  return p | beam.Create([(time.time() + 1, rate, int(rate * seconds))]) | beam.ParDo(Ticks())
+  return p | beam.Create([(rate, int(rate * seconds))]) | beam.ParDo(Ticks())
 
 
 class Counting(beam.DoFn):

@@ -105,15 +105,67 @@ func (p *Process) CPU() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	var ticks int64
-	for _, f := range fields[11:13] { // utime, stime
+	return ticks(fields[11:13]) // utime, stime
+}
+
+// ChildrenCPU is what the processes that it started, and those that they did,
+// have used so far.
+func (p *Process) ChildrenCPU() (time.Duration, error) {
+	fields, err := stat(p.Pid())
+	if err != nil {
+		return 0, err
+	}
+	all, err := ticks(fields[13:15]) // cutime, cstime: of those that have ended
+	if err != nil {
+		return 0, err
+	}
+	for pid := range descendants(p.Pid()) {
+		if fields, err := stat(pid); err == nil { // else it has just ended
+			used, err := ticks(fields[11:15])
+			if err != nil {
+				return 0, err
+			}
+			all += used
+		}
+	}
+	return all, nil
+}
+
+// descendants are the processes that pid started, and those that they did.
+func descendants(pid int) map[int]bool {
+	parents := map[int]int{}
+	entries, _ := os.ReadDir("/proc") // without it there are none to see
+	for _, e := range entries {
+		id, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if fields, err := stat(id); err == nil {
+			parents[id], _ = strconv.Atoi(fields[1]) // 0 is nobody's
+		}
+	}
+	below := map[int]bool{}
+	for id := range parents {
+		for up := parents[id]; up > 1; up = parents[up] {
+			if up == pid {
+				below[id] = true
+			}
+		}
+	}
+	return below
+}
+
+// ticks adds up times of /proc/PID/stat.
+func ticks(fields []string) (time.Duration, error) {
+	var all int64
+	for _, f := range fields {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return 0, err
 		}
-		ticks += n
+		all += n
 	}
-	return time.Duration(ticks) * time.Second / clockTicks, nil
+	return time.Duration(all) * time.Second / clockTicks, nil
 }
 
 // clockTicks is Linux's USER_HZ, the same on every architecture that Go runs on.
@@ -127,7 +179,7 @@ func stat(pid int) ([]string, error) {
 	}
 	_, rest, _ := strings.Cut(string(text), ") ") // the name may have spaces
 	fields := strings.Fields(rest)
-	if len(fields) < 13 {
+	if len(fields) < 15 {
 		return nil, fmt.Errorf("/proc/%d/stat is short", pid)
 	}
 	return fields, nil
