@@ -62,6 +62,20 @@ def ticks(p, rate, seconds):
   return p | beam.Create([(rate, int(rate * seconds))]) | beam.ParDo(Ticks())
 
 
+class Flooding(beam.RestrictionProvider):
+  def initial_restriction(self, _):
+    return OffsetRange(0, 1 << 40)
+
+  def create_tracker(self, restriction):
+    return OffsetRestrictionTracker(restriction)
+
+  def restriction_size(self, _, restriction):
+    return 1  # that there is no end must not look like work to split
+
+  def split(self, _, restriction):
+    yield restriction
+
+
 class Counting(beam.DoFn):
   """Counts the elements of each key."""
   VALUE = userstate.ReadModifyWriteStateSpec('value', VarIntCoder())
@@ -95,16 +109,80 @@ def stateful(p, rate, seconds, keys=100):
   keyed | beam.ParDo(Counting()) | beam.Reshuffle() | beam.ParDo(Sink())
 
 
+class Flood(beam.DoFn):
+  """Numbers as fast as the sink takes them: AHEAD of it at most."""
+  AHEAD = 2_000
+
+  @beam.DoFn.unbounded_per_element()
+  def process(self, _, tracker=beam.DoFn.RestrictionParam(Flooding())):
+    restriction = tracker.current_restriction()
+    i = restriction.start
+    while time.monotonic() < flood.until:
+      if i - flood.arrived >= self.AHEAD:
+        tracker.defer_remainder(Duration(Ticks.SHORTEST))
+        return
+      if not tracker.try_claim(i):
+        return
+      yield i, time.monotonic()
+      flood.made = i = i + 1
+    tracker.try_claim(restriction.stop)  # the rest is done
+
+
+class Drain(beam.DoFn):
+  """The sink of a flood."""
+  def process(self, element):
+    flood.took.append(time.monotonic() - element[1])
+    flood.arrived += 1
+
+
+class flood:
+  """What source and sink, in one process (LOOPBACK), know of each other."""
+  until = float('inf')
+  made = arrived = 0
+  took = []
+
+
+def stateful_flood(p, keys=100):
+  keyed = p | beam.Create([0]) | beam.ParDo(Flood()) | beam.Map(lambda t: (t[0] % keys, t))
+  keyed | beam.ParDo(Counting()) | beam.Reshuffle() | beam.ParDo(Drain())
+
+
+class Watch:
+  """What a flood does in each of some periods, from its first element on."""
+  def __init__(self, pid, periods, seconds):
+    self.pid, self.periods, self.each = pid, periods, seconds / periods
+    self.measures = {}
+    self.thread = threading.Thread(target=self._watch, daemon=True)
+    self.thread.start()
+
+  def _watch(self):
+    while not flood.arrived:
+      time.sleep(0.01)
+    flood.until = time.monotonic() + self.each * self.periods
+    for n in range(self.periods):
+      flood.took = []
+      time.sleep(self.each)
+      took = sorted(flood.took)
+      self.measures[f'period {n + 1:02}, elements/s'] = len(took) / self.each
+      self.measures[f'period {n + 1:02}, RSS of the runner, MB'] = resident_mb(self.pid)
+      if took:
+        self.measures[f'period {n + 1:02}, p50, ms'] = percentile(took, 0.5)
+        self.measures[f'period {n + 1:02}, p99, ms'] = percentile(took, 0.99)
+
+
 WARM_UP = 3  # seconds that do not count
 
 
-def latencies(since=0, until=float('inf')):
-  """Percentiles in milliseconds, of elements made in a part of the run."""
+def latencies():
+  """Percentiles in milliseconds, of elements made after the start."""
   notes = sorted(record.read('latency'))
-  first = notes[0][0] + WARM_UP
-  took = sorted(t for made, t in notes if first + since <= made < first + until)
-  at = lambda q: took[int(q * (len(took) - 1))] * 1e3
-  return {'p50, ms': at(0.5), 'p99, ms': at(0.99)}
+  took = sorted(t for made, t in notes if made >= notes[0][0] + WARM_UP)
+  return {'p50, ms': percentile(took, 0.5), 'p99, ms': percentile(took, 0.99)}
+
+
+def percentile(took, q):
+  """Of sorted seconds, in milliseconds."""
+  return took[int(q * (len(took) - 1))] * 1e3
 
 
 class Usage:

@@ -402,27 +402,19 @@ def idle(args, seconds):
   return {"runner's CPU while idle, % of a core": usage.percent, "harness's CPU while idle, % of a core": own.percent}
 
 
-SOAK_RATE = 2_000
+SOAK_PERIODS = 10
 
 
 def soak(args, seconds):
-  """Latency and memory of a stateful job minute by minute."""
-  sizes = []
-  stop = threading.Event()
-
-  def watch():
-    while not stop.wait(60):
-      sizes.append(streams.resident_mb(args.server_pid))
-
-  threading.Thread(target=watch, daemon=True).start()
-  stream(args, streams.stateful, SOAK_RATE, seconds)
-  stop.set()
-  measures = {}
-  for minute, size in enumerate(sizes[:-1]):
-    for name, ms in streams.latencies(minute * 60, minute * 60 + 60).items():
-      measures[f'minute {minute + 1:02}, {name}'] = ms
-    measures[f'minute {minute + 1:02}, RSS of the runner, MB'] = size
-  return measures
+  """A stateful job at full load, period by period."""
+  watch = streams.Watch(args.server_pid, SOAK_PERIODS, seconds)
+  p = beam.Pipeline(options=options(args, '--streaming'))
+  streams.stateful_flood(p)
+  p.run().wait_until_finish()
+  watch.thread.join()
+  if streams.flood.arrived != streams.flood.made:
+    raise RuntimeError(f'{streams.flood.arrived} arrived of {streams.flood.made}')
+  return watch.measures
 
 
 ALL = ('fresnel', 'prism', 'fnapi', 'limit')
@@ -472,7 +464,7 @@ WORKLOADS = {
     'workers-burning': Workload(workers(burning), 500, OURS),
     # With -long.
     'gbk-10M': Workload(batch(gbk), 10_000_000, OURS, long=True, server=['--memory-limit=512MB']),
-    'soak': Workload(soak, 600, OURS, fixed=True, long=True),
+    'soak': Workload(soak, 600, OURS, long=True),
 }
 
 
