@@ -16,6 +16,7 @@ import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -168,6 +169,7 @@ func advertised(cfg Config, listener net.Listener) string {
 func serverOptions() []grpc.ServerOption {
 	return append(rpc.Recovering(),
 		grpc.ForceServerCodecV2(newCodec()),
+		experimental.BufferPool(&bufferPool{}),
 		grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.InitialWindowSize(8<<20),

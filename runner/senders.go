@@ -131,10 +131,14 @@ func (s *keySender) put(n *note, element []byte) {
 	s.sums[n.shard] -= n.size
 }
 
+// fullBlock is the size from which on a block without room is left as it is: to
+// make it larger is to copy it.
+const fullBlock = maxBlock / 2
+
 // makeRoom has a shard's block take an element, and what is known to follow.
 func (s *keySender) makeRoom(n *note) {
 	b := &s.blocks[n.shard]
-	if b.count > 0 && len(b.data)+n.size > maxBlock {
+	if b.count > 0 && (len(b.data) >= fullBlock || len(b.data)+n.size > maxBlock) {
 		s.close(n.shard)
 	}
 	if b.count == 0 {
