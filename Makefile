@@ -12,6 +12,7 @@ PYTHON ?= python3.11
 ARGS ?=
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
+SOAK ?= 10m
 
 GOLANGCI_VERSION := v2.15.0
 golangci := .cache/tools/golangci-lint-$(GOLANGCI_VERSION)
@@ -83,6 +84,10 @@ versions: build $(venv) ## run pipelines with older releases of Beam's SDK too, 
 bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures, -page the plots
 	$(GO) build -trimpath -o bin/ ./integration/bench/limit
 	$(GO) run ./integration/bench $(ARGS)
+
+.PHONY: soak
+soak: $(venv) ## a stateful streaming job at full load for SOAK (10m): memory and latency must stay flat
+	FRESNEL_SOAK=$(SOAK) $(GO) test -count 1 -timeout 0 -v -run Soak ./integration/bench
 
 .PHONY: microbench
 microbench: build parts $(venv) ## Go's benchmarks, for BENCHTIME (1s) each
