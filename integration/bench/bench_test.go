@@ -75,6 +75,14 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestAnInterruptLeavesWhatHasRun(t *testing.T) {
+	t.Parallel()
+	got := ran([]result{{workload: "map", turns: []turn{{fresnel: {wall: 1}}}}, {workload: "gbk", failed: []error{errors.New("out of order")}}, {workload: "combine"}, {}})
+	if len(got) != 2 || got[0].workload != "map" || got[1].workload != "gbk" {
+		t.Errorf("the report is of %+v", got)
+	}
+}
+
 func TestAReportFromABusyMachineSaysSo(t *testing.T) {
 	t.Parallel()
 	r := report{machine: machine{cores: 2, load: 15}, engines: engineOrder}

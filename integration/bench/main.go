@@ -20,6 +20,7 @@
 // Of a noisy machine, trust the ratios: engines take turns, and with -runs they
 // are medians of the ratios within each turn. All workloads have their first turn
 // before any has its second, and no further turn begins when -budget is used up.
+// An interrupt ends it with the report of what has run.
 package main
 
 import (
@@ -88,10 +89,7 @@ func run(ctx context.Context, c config) error {
 		command: "go run ./integration/bench " + strings.Join(os.Args[1:], " "),
 		began:   time.Now(), machine: thisMachine(), engines: c.engines,
 	}
-	r.results = b.measureAll(ctx, chosen)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	r.results = ran(b.measureAll(ctx, chosen))
 	text := r.markdown()
 	fmt.Println(text)
 	if err := errors.Join(write(c.out, text), write(c.page, r.html())); err != nil {
@@ -157,6 +155,11 @@ func (b *bench) measureAll(ctx context.Context, workloads []workload) []result {
 	return results
 }
 
+// ran are the results of what had a turn before an interrupt.
+func ran(results []result) []result {
+	return slices.DeleteFunc(results, func(r result) bool { return len(r.turns)+len(r.failed) == 0 })
+}
+
 // takeTurn runs the workload on each engine, and says how it goes.
 func (b *bench) takeTurn(ctx context.Context, w workload, r *result) {
 	turn := turn{}
@@ -165,6 +168,9 @@ func (b *bench) takeTurn(ctx context.Context, w workload, r *result) {
 			continue
 		}
 		figures, err := b.measure(ctx, engine, w)
+		if ctx.Err() != nil {
+			break // what was measured before is the report
+		}
 		if err != nil {
 			err = fmt.Errorf("%s on %s: %w", w.Name, engine, err)
 			r.failed = append(r.failed, err)
@@ -174,7 +180,9 @@ func (b *bench) takeTurn(ctx context.Context, w workload, r *result) {
 		turn[engine] = figures
 		log.Printf("%-14s %-8s %s", w.Name, engine, figures.brief())
 	}
-	r.turns = append(r.turns, turn)
+	if len(turn) > 0 {
+		r.turns = append(r.turns, turn)
+	}
 }
 
 func (f figures) brief() string {
