@@ -22,6 +22,7 @@ venv := .venv/ready
 kafka := .cache/kafka/ready
 gosuites := .cache/gosdk/ready
 tssuites := .cache/typescript/ready
+javasuites := .cache/javasdk/ready
 
 # Modules beside the main one: what they need, the runner must not.
 modules := $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod examples/*/*/go.mod))
@@ -104,6 +105,9 @@ gosuites: $(gosuites) ## build the tests of Beam's Go SDK that integration runs
 .PHONY: tssuites
 tssuites: $(tssuites) ## build the TypeScript SDK with its tests (needs Node.js), which integration runs where it is built
 
+.PHONY: javasuites
+javasuites: $(javasuites) ## fetch the tests of Beam's Java SDK, which integration runs where they are (needs a JDK)
+
 .PHONY: venv
 venv: $(venv) ## make .venv, with the Beam that tests and demo run
 
@@ -133,6 +137,14 @@ $(tssuites): go.mod # its dependencies are what its lock file says
 	rm -rf $(@D) && mkdir -p .cache
 	cp -R "$$($(GO) list -m -f '{{.Dir}}' github.com/apache/beam/sdks/v2)/typescript" $(@D) && chmod -R u+w $(@D)
 	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npx ttsc -p .
+	touch $@
+
+$(javasuites): $(wildcard integration/conformance/javasdk/*)
+	@$(need) 'command -v mvn' maven
+	@$(need) 'command -v javac' openjdk-17-jdk-headless
+	rm -rf $(@D) && mkdir -p $(@D)
+	mvn --quiet --batch-mode -f integration/conformance/javasdk/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
+	javac -nowarn -cp '$(@D)/*' -d $(@D)/classes $(filter %.java,$^)
 	touch $@
 
 $(venv): internal/tools/requirements.txt

@@ -1,5 +1,5 @@
-// Package conformance runs Beam's own Python, Go and TypeScript test suites on
-// Fresnel, as they are and by name:
+// Package conformance runs Beam's own Python, Go, TypeScript and Java test suites
+// on Fresnel, as they are and by name:
 //
 //	prism_runner_test       starts fresnel itself, as its --prism_bin; workers are the client's (LOOPBACK)
 //	portable_runner_test    its classes with our endpoint (testdata/portable_runner_test.py), a class for each way to run workers
@@ -13,12 +13,16 @@
 //
 //	primitives_test, combine_test, programming_guide    workers are the client's
 //
+// and of the Java SDK (make javasuites, with a JDK)
+//
+//	ValidatesRunner    all tests of that category, with a runner of ours (javasdk/EndpointRunner.java), as Maven Central has no release of Beam's
+//
 // Each prints pytest's closing line ("84 passed, 15 skipped in 61.20s"; go test
 // -v shows it), and fails for every test that fails and is not in
 // testdata/excluded.txt with the reason, or that is and passes. All counts are
 // printed together at the end.
 //
-// Without .venv (make venv) the suites are skipped, and without .cache/gosdk or
-// .cache/typescript those of the Go or the TypeScript SDK. FRESNEL_CONFORMANCE=all also runs two classes of our own, the
+// Without .venv (make venv) the suites are skipped, and without .cache/gosdk,
+// .cache/typescript or .cache/javasdk those of the Go, TypeScript or Java SDK. FRESNEL_CONFORMANCE=all also runs two classes of our own, the
 // tests of portable_runner_test on workers of other kinds.
 package conformance

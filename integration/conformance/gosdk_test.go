@@ -113,6 +113,7 @@ func (s goSuite) start(t *testing.T, endpoint string) {
 	}
 	results := goResults(t, s.name, out)
 	t.Logf("%s: %s", t.Name(), goCounts(results, took))
+	counts.add(t.Name(), goCounts(results, took))
 	var exclusions []exclusion
 	if s.run == "" {
 		exclusions = readExclusions(t)
