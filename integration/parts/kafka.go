@@ -81,16 +81,24 @@ func (k *Kafka) CreateTopic(t testing.TB, topic string, partitions int) {
 func (k *Kafka) MakeTopic(ctx context.Context, topic string, partitions int) error {
 	client, end := k.client()
 	defer end()
-	resp, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{
-		Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}},
-	})
-	if err == nil {
-		err = resp.Errors[topic]
+	for {
+		resp, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{
+			Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}},
+		})
+		if err == nil {
+			err = resp.Errors[topic]
+		}
+		switch {
+		case errors.Is(err, kafka.BrokerNotAvailable): // on a machine so busy that its heartbeats come late
+			if err := pause(ctx); err != nil {
+				return fmt.Errorf("create topic %s: %w", topic, err)
+			}
+		case err != nil && !errors.Is(err, kafka.TopicAlreadyExists):
+			return fmt.Errorf("create topic %s: %w", topic, err)
+		default:
+			return awaitLeaders(ctx, client, topic)
+		}
 	}
-	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %s: %w", topic, err)
-	}
-	return awaitLeaders(ctx, client, topic)
 }
 
 // awaitLeaders returns when every partition of the topic has a leader in the broker's own metadata, which
@@ -101,11 +109,19 @@ func awaitLeaders(ctx context.Context, client *kafka.Client, topic string) error
 		if err == nil && hasLeaders(resp, topic) {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("topic %s has no leader: %w", topic, ctx.Err())
-		case <-time.After(pollEvery):
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("topic %s has no leader: %w", topic, err)
 		}
+	}
+}
+
+// pause waits until it is worth asking again.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pollEvery):
+		return nil
 	}
 }
 
