@@ -96,4 +96,4 @@ def install() -> None:
             self.output_sampler = _Elements()
 
     init._tells_elements = True  # type: ignore[attr-defined]
-    ExecutionContext.__init__ = init
+    ExecutionContext.__init__ = init  # type: ignore[method-assign]

@@ -34,7 +34,7 @@ _HOLDERS = ('_expansion_service', '_managed_expansion_service')
 @contextlib.contextmanager
 def leading_to(addresses: Mapping[str, str], transform: Any) -> Iterator[None]:
     """Within it, transform expands with the services at these addresses, by the jar's target."""
-    held = {name: getattr(transform, name, None) for name in _HOLDERS}
+    held: dict[str, Any] = {name: getattr(transform, name, None) for name in _HOLDERS}
     instead = {name: addresses[service.gradle_target] for name, service in held.items() if _is_jar(service, addresses)}
     try:
         _set(transform, instead)

@@ -37,7 +37,7 @@ class _OwnServer(job_server.JobServer):
     def start(self) -> Any:
         endpoint = self.endpoint()
         with self._lock:
-            self._service = self._service or job_server.ExternalJobServer(endpoint).start()
+            self._service = self._service or job_server.ExternalJobServer(endpoint).start()  # type: ignore[no-untyped-call]
             return self._service
 
     def stop(self) -> None:
