@@ -16,8 +16,9 @@ type clock interface {
 	virtual() bool
 	// jumpTo moves a virtual clock forward; false on the machine's clock.
 	jumpTo(t time.Time) bool
-	// meant is the time at which a timer that user code set for fire is due.
-	meant(fire beam.EventTime) beam.EventTime
+	// meant is the time at which a timer that user code set for fire is due. Told says
+	// that its bundle was told the clock's time, by timers that fired.
+	meant(fire beam.EventTime, told bool) beam.EventTime
 }
 
 // wallClock never runs backwards.
@@ -30,28 +31,36 @@ func (c *wallClock) now() time.Time        { return c.start.Add(time.Since(c.sta
 func (c *wallClock) virtual() bool         { return false }
 func (c *wallClock) jumpTo(time.Time) bool { return false }
 
-func (c *wallClock) meant(fire beam.EventTime) beam.EventTime { return fire }
+func (c *wallClock) meant(fire beam.EventTime, _ bool) beam.EventTime { return fire }
 
 // virtualClock begins at the wall time of the job's start, since that is what
 // user code asks for the time.
 type virtualClock struct {
 	start beam.EventTime
+	wall  func() time.Time
 	mu    sync.Mutex
 	t     time.Time
 }
 
 func newVirtualClock() *virtualClock {
 	now := time.Now().Truncate(time.Millisecond)
-	return &virtualClock{start: beam.EventTime(now.UnixMilli()), t: now}
+	return &virtualClock{start: beam.EventTime(now.UnixMilli()), wall: time.Now, t: now}
 }
 
-// meant counts what is set by a clock that begins at zero, as tests that bring
-// their own have it, from the job's start: such times are decades ago.
-func (c *virtualClock) meant(fire beam.EventTime) beam.EventTime {
+// meant tells three clocks apart that user code goes by. One of a test's own begins
+// at zero: such times are decades ago, and count from the job's start. The
+// machine's, which knows nothing of what the script has skipped: what is set ten
+// seconds from now is due ten seconds from the script's now. And this one, of which
+// user code knows the time of a timer that fires: what it sets by that is later.
+func (c *virtualClock) meant(fire beam.EventTime, told bool) beam.EventTime {
 	if fire >= 0 && fire < c.start/2 {
 		return c.start + fire
 	}
-	return fire
+	now := beam.FromTime(c.now())
+	if told && fire > now {
+		return fire
+	}
+	return min(fire.AddMillis(int64(now-beam.FromTime(c.wall()))), beam.MaxEventTime)
 }
 
 func (c *virtualClock) now() time.Time {

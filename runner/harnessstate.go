@@ -235,7 +235,7 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 		}
 		fire := t.Fire
 		if f.processingTime {
-			fire = hb.x.job.clock.meant(fire)
+			fire = hb.x.job.clock.meant(fire, hb.turns.told)
 		}
 		sh.SetTimer(state.Timer{TimerID: id, Fire: fire, Hold: t.Hold, Pane: t.Pane})
 		return nil

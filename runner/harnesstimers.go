@@ -39,6 +39,8 @@ func (t *turns) together() bool { return !t.strict.Load() && t.calm.Load() >= ca
 // bundleTurns watches over the timers of a bundle.
 type bundleTurns struct {
 	fired int
+	// told: some of them are of processing time.
+	told bool
 	// sets counts the timers that were set or cleared; broken: one of them was of a
 	// key in several.
 	sets   int
@@ -56,6 +58,7 @@ type firing struct {
 // fires notes a timer that fires.
 func (t *bundleTurns) fires(timer *state.Timer) {
 	t.fired++
+	t.told = t.told || timer.ProcessingTime
 	if t.several == nil {
 		return
 	}

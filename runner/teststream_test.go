@@ -141,3 +141,53 @@ func TestTimersOfATestStreamGoByItsClock(t *testing.T) {
 		})
 	}
 }
+
+// TestATimerIsSetByTheMachinesTime, though the script is hours ahead of it: one for
+// five hours from now is due in five hours.
+func TestATimerIsSetByTheMachinesTime(t *testing.T) {
+	r := newRig(t)
+	s := newStream().element(1, "a", "1").advance(8*time.Hour).element(2, "a", "set").advance(2*time.Hour).
+		element(3, "a", "2 hours later").advance(4*time.Hour).element(4, "a", "6 hours later").watermark(beam.MaxEventTime)
+	r.rest = decoded
+	r.do["work"] = func(c *call) error {
+		return c.events(coder.GlobalWindow, func(e *item) error {
+			if e.value != "set" {
+				return c.out(at(e.Timestamp, e.key, e.value))
+			}
+			return c.set("clock", coder.Timer{Key: str(e.key), Fire: beam.FromTime(time.Now().Add(5 * time.Hour)), Hold: e.Timestamp})
+		}, func(_ string, timer *coder.Timer) error { return c.out(fired(timer, "fired")) })
+	}
+	out := r.sink("out")
+	r.start(newPipe().add("stream", "beam:transform:teststream:v1", s.bytes(), "out=u_a:").
+		pardo("work", stateful("timer"), "in=u_a", "out=u_b:").write("write", "out", "u_b")).mustEnd()
+	if got := fmt.Sprint(out.inOrder()); got != "[a=1 a=2 hours later a=fired a=6 hours later]" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestAVirtualClockKnowsWhatIsMeant(t *testing.T) {
+	t.Parallel()
+	start := time.UnixMilli(1_700_000_000_000)
+	c := &virtualClock{start: beam.FromTime(start), wall: func() time.Time { return start.Add(time.Second) }, t: start}
+	c.jumpTo(start.Add(time.Hour))
+	for _, test := range []struct {
+		set  time.Duration // from the start
+		told bool
+		want time.Duration
+	}{
+		{set: 11 * time.Second, want: time.Hour + 10*time.Second},
+		{set: 2 * time.Hour, want: 3*time.Hour - time.Second},
+		{set: 11 * time.Second, told: true, want: time.Hour + 10*time.Second},
+		{set: time.Hour + time.Minute, told: true, want: time.Hour + time.Minute},
+	} {
+		if got := c.meant(beam.FromTime(start.Add(test.set)), test.told).Time().Sub(start); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+	if got := c.meant(5000, false).Time().Sub(start); got != 5*time.Second {
+		t.Errorf("of a clock that begins at zero: %v", got)
+	}
+	if got := c.meant(beam.MaxEventTime, false); got != beam.MaxEventTime {
+		t.Errorf("the end of time: %v", got)
+	}
+}
