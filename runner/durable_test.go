@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -38,6 +39,8 @@ type world struct {
 	told int64
 	// dead: the server was cut off, and nothing of it reaches the world.
 	dead atomic.Bool
+	// more adds to the pipeline, if it is not nil.
+	more func(pipe) pipe
 }
 
 // newWorld has two splits of elements, one each three seconds, of three keys.
@@ -109,6 +112,9 @@ func (w *world) pipe() pipe {
 		group("group", "in=u_m", "out=u_g:grouped/minute").pardo("join", nil, "in=u_g", "out=u_j:kv/minute").write("grouped", "grouped", "u_j").
 		pardo("work", stateful("timer60"), "in=u_m", "out=u_c:kv/minute").write("counted", "counted", "u_c").
 		pardo("side", withSide("iterable"), "in=u_m", "side=n", "out=u_s:kv/minute").write("sided", "sided", "u_s")
+	if w.more != nil {
+		return w.more(p)
+	}
 	return p
 }
 
@@ -305,6 +311,24 @@ func TestAStateOlderThanItsResultsIsTold(t *testing.T) {
 	w.r.runner.fs = w.disk
 	clear(w.r.sources["in"].told) // it reads from the beginning
 	w.r.start(w.pipe()).wantError(beam.Rejected, "older than its results", "backup")
+}
+
+// TestAJobThatGoesOnOwnsItsSinksAtOnce: all shards, though there is nothing to
+// write: the server before may only be paused, and is fenced when it wakes.
+func TestAJobThatGoesOnOwnsItsSinksAtOnce(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	never := w.r.sink("never")
+	never.shards, never.progress = 3, true
+	w.r.do["drop"] = func(c *call) error { return c.each(func(*item) error { return nil }) }
+	w.more = func(p pipe) pipe { return p.pardo("drop", nil, "in=u_a", "out=u_d:").write("never", "never", "u_d") }
+	w.run(dir, 1, 100*time.Millisecond)
+	if len(never.owners) > 0 {
+		t.Errorf("a new job opened shards that it does not write to: %v", never.owners)
+	}
+	w.run(dir, 2, 0)
+	if want := map[int]int64{0: 2, 1: 2, 2: 2}; !maps.Equal(never.owners, want) {
+		t.Errorf("shards are owned by %v, want %v", never.owners, want)
+	}
 }
 
 // TestASinkWithoutProgressIsOpenedAgain: a durable job may write to a sink that

@@ -149,7 +149,7 @@ func (j *job) run(drain <-chan struct{}) error {
 	err := j.startPools()
 	if err == nil {
 		j.spawn(j.newStuckWatch().run)
-		j.probeSinks()
+		j.meetSinks()
 		err = j.loop(drain)
 		last := j.engine.Snapshot()
 		j.last.Store(&last)
@@ -160,9 +160,16 @@ func (j *job) run(drain <-chan struct{}) error {
 	return err
 }
 
-func (j *job) probeSinks() {
+// meetSinks has each sink owned, or at least looked at, before there is anything
+// to write.
+func (j *job) meetSinks() {
 	for _, st := range j.stages {
-		if x, ok := st.executor.(*sinkExecutor); ok {
+		x, ok := st.executor.(*sinkExecutor)
+		switch {
+		case !ok:
+		case j.journal != nil && (j.sub.Resumed || j.sub.From != nil):
+			x.claim()
+		default:
 			x.probe()
 		}
 	}

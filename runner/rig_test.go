@@ -586,6 +586,7 @@ type fakeSink struct {
 	entries  map[int][]fakeEntry // by shard
 	attempts map[string]int
 	tried    map[string]string
+	owners   map[int]int64 // the epoch that last opened a shard
 	closed   int
 	wrote    chan struct{}
 }
@@ -598,7 +599,7 @@ type fakeEntry struct {
 func (r *rig) sink(name string) *fakeSink {
 	never := func(int, int64, int) error { return nil }
 	s := &fakeSink{t: r.t, shards: 1, rows: 1000, before: never, after: never, entries: map[int][]fakeEntry{},
-		attempts: map[string]int{}, tried: map[string]string{}, wrote: make(chan struct{}, 100_000)}
+		attempts: map[string]int{}, tried: map[string]string{}, owners: map[int]int64{}, wrote: make(chan struct{}, 100_000)}
 	r.sinks[name] = s
 	return s
 }
@@ -614,9 +615,10 @@ func (s *fakeSink) Close() error {
 
 func (s *fakeSink) Probe(context.Context) error { return s.probe }
 
-func (s *fakeSink) Open(_ context.Context, shard int, _ int64) (connectors.Writer, int64, error) {
+func (s *fakeSink) Open(_ context.Context, shard int, epoch int64) (connectors.Writer, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.owners[shard] = epoch
 	last := int64(0)
 	if all := s.entries[shard]; !s.progress {
 		last = connectors.NoProgress

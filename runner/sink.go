@@ -2,7 +2,6 @@ package runner
 
 import (
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"fresnel/connectors"
@@ -22,13 +21,6 @@ type sinkExecutor struct {
 	outage outage
 	// tried is set once there was something to write.
 	tried atomic.Bool
-}
-
-type sinkShard struct {
-	index  int
-	writer connectors.Writer
-	// sent is the last entry that was sent by this server.
-	sent int64
 }
 
 func (j *job) newSink(s *stage, sink connectors.Sink) (*sinkExecutor, error) {
@@ -78,8 +70,13 @@ func (x *sinkExecutor) writeEntry(e engine.Entry) error {
 	}
 	x.tried.Store(true)
 	sh := x.shards[e.Shard]
+	return x.persist(func() error { return x.attempt(sh, e.N, elements) })
+}
+
+// persist tries again and again what fails because something is away.
+func (x *sinkExecutor) persist(try func() error) error {
 	for failures := 0; ; failures++ {
-		err := x.attempt(sh, e.N, elements)
+		err := try()
 		if err == nil {
 			if x.outage.over() {
 				x.job.inform(x.stage.where() + ": writing goes on")
@@ -97,46 +94,6 @@ func (x *sinkExecutor) writeEntry(e engine.Entry) error {
 			return err
 		}
 	}
-}
-
-// attempt opens the shard if need be and writes the entry, unless it is there
-// already.
-func (x *sinkExecutor) attempt(sh *sinkShard, n int64, elements [][]byte) error {
-	if sh.writer == nil {
-		w, last, err := x.sink.Open(x.job.ctx, sh.index, x.job.owner())
-		if err != nil {
-			return err
-		}
-		sh.writer = w
-		if last > n || last == n && !x.maybeSent(sh, n) {
-			return &beam.Error{Code: beam.Rejected, What: fmt.Sprintf("the progress of shard %d says entry %d, which this job has not written: its state on disk is older than its results", sh.index, last),
-				Cure: "the state was lost, or restored from a backup: start the job anew, from where its results are"}
-		}
-		if n <= last {
-			return nil
-		}
-		if last < n-1 && (last > 0 || last == 0 && x.job.journal != nil) {
-			return &beam.Error{Code: beam.Rejected, What: fmt.Sprintf("the progress of shard %d says entry %d, but entry %d was written", sh.index, last, n-1),
-				Cure: "the progress was changed or restored from a backup: start the job anew, from where its results are"}
-		}
-	}
-	sh.sent = n
-	err := sh.writer.Write(x.job.ctx, n, elements)
-	if err != nil {
-		_ = sh.writer.Close() // the error that counts is the write's
-		sh.writer = nil
-	}
-	return err
-}
-
-// maybeSent tells whether an entry was sent before, by this server or one before.
-func (x *sinkExecutor) maybeSent(sh *sinkShard, n int64) bool {
-	if sh.sent == n || x.job.journal == nil {
-		return sh.sent == n
-	}
-	return slices.ContainsFunc(x.job.journal.unwritten, func(e engine.Entry) bool {
-		return e.Stage == x.stage.index && e.Shard == sh.index && e.N == n
-	})
 }
 
 func (x *sinkExecutor) elements(e engine.Entry) ([][]byte, error) {
@@ -162,9 +119,7 @@ func (x *sinkExecutor) elements(e engine.Entry) ([][]byte, error) {
 
 func (x *sinkExecutor) close() {
 	for _, sh := range x.shards {
-		if sh.writer != nil {
-			_ = sh.writer.Close() // all entries were acknowledged or will be sent again
-		}
+		sh.close() // all entries were acknowledged or will be sent again
 	}
 	_ = x.sink.Close() // as above
 }
