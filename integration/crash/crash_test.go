@@ -39,10 +39,11 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		e.produce(s)
 		time.Sleep(time.Duration(s.rand.IntN(2500)) * time.Millisecond)
 		start := time.Now()
-		t.Logf("kill %d: %s (%v)", n+1, s.kill(), time.Since(start).Round(time.Millisecond))
+		t.Logf("kill %d: %s (%v)", n+1, s.kill(s.victim(n)), time.Since(start).Round(time.Millisecond))
 	}
 	c.produce(s)
 	e.produce(s)
+	s.awaitFenced()
 	c.awaitExact(s)
 	e.awaitCounts(s)
 	s.drain(c.client)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,6 +23,8 @@ type site struct {
 	db     *parts.MariaDB
 	server *rig.Server
 	rand   *rand.Rand
+	// old are servers that another goes on for, and that do not know it.
+	old []*rig.Process
 }
 
 func newSite(t *testing.T, seed uint64) *site {
@@ -74,15 +77,16 @@ func (s *site) submit(name string, args ...string) *rig.Client {
 }
 
 // kill kills something and, if need be, starts it again, and tells what.
-func (s *site) kill() string {
+func (s *site) kill(victim string) string {
 	s.t.Helper()
 	var err error
-	victim := s.victim()
 	switch victim {
 	case "fresnel":
 		s.server.Kill()
 		time.Sleep(time.Duration(s.rand.IntN(300)) * time.Millisecond)
 		err = s.server.Restart()
+	case "a paused fresnel":
+		err = s.supersede()
 	case "a harness":
 		if workers := s.server.Workers(); len(workers) > 0 {
 			_ = syscall.Kill(workers[s.rand.IntN(len(workers))], syscall.SIGKILL) // or it has just ended
@@ -100,8 +104,40 @@ func (s *site) kill() string {
 	return victim
 }
 
-// victim is Fresnel half of the times.
-func (s *site) victim() string {
+// supersede has another server go on for one that only slept.
+func (s *site) supersede() error {
+	old, err := s.server.Supersede()
+	s.t.Cleanup(old.Kill)
+	if err != nil {
+		return err
+	}
+	time.Sleep(time.Duration(s.rand.IntN(2000)) * time.Millisecond)
+	old.Continue()
+	s.old = append(s.old, old)
+	return nil
+}
+
+// awaitFenced returns when all owners of before have learnt that they are: neither
+// end of theirs takes anything from them.
+func (s *site) awaitFenced() {
+	s.t.Helper()
+	for _, old := range s.old {
+		for deadline := time.Now().Add(catchUp); strings.Count(old.Output(), "belongs to a newer owner") < 2; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				s.t.Fatalf("an old owner does not know it after %v:\n%s", catchUp, tail(old.Output()))
+			}
+		}
+		old.Kill()
+	}
+	s.old = nil
+}
+
+// victim is Fresnel half of the times, and, of n victims, each tenth time one that
+// was paused.
+func (s *site) victim(n int) string {
+	if n%10 == 2 {
+		return "a paused fresnel"
+	}
 	switch s.rand.IntN(6) {
 	case 0:
 		return "a harness"

@@ -68,6 +68,12 @@ func (p *Process) Output() string {
 	return string(b)
 }
 
+// Pause stops it where it is, Continue has it go on.
+func (p *Process) Pause() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) } // or it has ended
+
+// Continue is for a process that was paused.
+func (p *Process) Continue() { _ = p.cmd.Process.Signal(syscall.SIGCONT) } // or it has ended
+
 // Kill ends it with SIGKILL and returns when it is gone.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // an error says that it ended before

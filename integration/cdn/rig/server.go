@@ -24,9 +24,10 @@ type Server struct {
 	conn     *grpc.ClientConn
 	jobs     jobpb.JobServiceClient
 	// binary, log and flags are what it was started with; lives counts the starts.
-	binary, log string
-	flags       []string
-	lives       int
+	// data is its directory: what a killed one leaves is the next one's.
+	binary, log, data string
+	flags             []string
+	lives             int
 }
 
 const (
@@ -42,19 +43,46 @@ func StartServer(binary, log string, flags ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{binary: binary, log: log, flags: flags}
-	if err := os.RemoveAll(s.data()); err != nil {
+	s := &Server{binary: binary, log: log, data: log + ".data", flags: flags}
+	if err := os.RemoveAll(s.data); err != nil {
 		return nil, err
 	}
-	if err := s.begin(python, "0"); err != nil {
+	if err := s.beginAnywhere(python); err != nil {
 		return nil, err
 	}
-	if s.conn, err = grpc.NewClient(s.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
-		s.Kill()
-		return nil, err
-	}
-	s.jobs = jobpb.NewJobServiceClient(s.conn)
 	return s, nil
+}
+
+// beginAnywhere starts the process on a free port.
+func (s *Server) beginAnywhere(python string) error {
+	if err := s.begin(python, "0"); err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(s.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		s.Kill()
+		return err
+	}
+	s.conn, s.jobs = conn, jobpb.NewJobServiceClient(conn)
+	return nil
+}
+
+// Supersede stops the server where it is, and starts another with a copy of its
+// data directory, which goes on with its jobs, as on another machine. It returns
+// the old one, which knows nothing of that when it is continued.
+func (s *Server) Supersede() (old *Process, err error) {
+	python, err := Python()
+	if err != nil {
+		return nil, err
+	}
+	old = s.Process
+	old.Pause()
+	data := fmt.Sprintf("%s.data.%d", s.log, s.lives+1)
+	if err := errors.Join(s.conn.Close(), os.RemoveAll(data), os.CopyFS(data, os.DirFS(s.data))); err != nil {
+		return old, err
+	}
+	s.data = data
+	return old, s.beginAnywhere(python)
 }
 
 // Restart starts a server that has ended once more, on the same port.
@@ -70,9 +98,6 @@ func (s *Server) Restart() error {
 	return s.begin(python, port)
 }
 
-// data is the server's directory: what a killed one leaves is the next one's.
-func (s *Server) data() string { return s.log + ".data" }
-
 // begin starts the process, which prints into a file of its own.
 func (s *Server) begin(python, port string) (err error) {
 	log := s.log
@@ -80,7 +105,7 @@ func (s *Server) begin(python, port string) (err error) {
 		log = fmt.Sprintf("%s.%d", s.log, s.lives)
 	}
 	argv := append([]string{s.binary, "serve", "--job_port=" + port}, s.flags...)
-	if s.Process, err = start(log, []string{"FRESNEL_PYTHON=" + python, "FRESNEL_DATA_DIR=" + s.data()}, argv...); err != nil {
+	if s.Process, err = start(log, []string{"FRESNEL_PYTHON=" + python, "FRESNEL_DATA_DIR=" + s.data}, argv...); err != nil {
 		return err
 	}
 	if s.Endpoint, err = s.await("fresnel: job endpoint ", startLimit); err != nil {
