@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,6 +112,7 @@ func (s *site) supersede() error {
 	if err != nil {
 		return err
 	}
+	s.awaitLines(s.server.Process, "the new owner", "a job owns its sink")
 	time.Sleep(time.Duration(s.rand.IntN(2000)) * time.Millisecond)
 	old.Continue()
 	s.old = append(s.old, old)
@@ -122,20 +124,38 @@ func (s *site) supersede() error {
 func (s *site) awaitFenced() {
 	s.t.Helper()
 	for _, old := range s.old {
-		for deadline := time.Now().Add(catchUp); strings.Count(old.Output(), "belongs to a newer owner") < 2; time.Sleep(50 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				s.t.Fatalf("an old owner does not know it after %v:\n%s", catchUp, tail(old.Output()))
-			}
-		}
+		s.awaitLines(old, "an old owner", "belongs to a newer owner")
 		old.Kill()
 	}
 	s.old = nil
 }
 
+var jobOfLine = regexp.MustCompile(`\bjob=\S+`)
+
+// awaitLines returns when a server's log has a line with a text for each of the two
+// jobs.
+func (s *site) awaitLines(p *rig.Process, who, text string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(catchUp); ; time.Sleep(50 * time.Millisecond) {
+		jobs := map[string]bool{}
+		for line := range strings.Lines(p.Output()) {
+			if m := jobOfLine.FindString(line); m != "" && strings.Contains(line, text) {
+				jobs[m] = true
+			}
+		}
+		if len(jobs) == 2 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s: %d jobs of 2 have said %q after %v:\n%s", who, len(jobs), text, catchUp, tail(p.Output()))
+		}
+	}
+}
+
 // victim is Fresnel half of the times, and, of n victims, each tenth time one that
 // was paused.
 func (s *site) victim(n int) string {
-	if n%10 == 2 {
+	if n%10 == 7 {
 		return "a paused fresnel"
 	}
 	switch s.rand.IntN(6) {
