@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from importlib import metadata, resources
@@ -15,6 +16,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import managed
 
 import fresnel
+import fresnel.server
 
 
 def test_command_is_the_program():
@@ -94,6 +96,47 @@ def test_a_program_waits_for_its_jobs():
     run[-1] += 'raise SystemError\n'
     failed = subprocess.run(run, capture_output=True, text=True)
     assert failed.returncode == 1 and 'worked' not in failed.stdout, failed
+
+
+def test_a_program_fails_with_a_job_that_it_does_not_wait_for():
+    left = os.path.join(tempfile.mkdtemp(), 'left')
+    program = ('import atexit, sys, apache_beam as beam\n'
+               "p = beam.Pipeline(argv=['--runner=fresnel.FresnelRunner'])\n"
+               "p | beam.Create([1]) | 'Refuse' >> beam.Map(lambda x: x / 0)\n"
+               "atexit.register(print, 'others do what they have to')\n"
+               f"f = open({left!r}, 'w')\n"
+               "f.write('and what is open is written')\n"
+               'p.run()\n')
+    ran = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert ran.returncode == 1 and 'others do what they have to' in ran.stdout and 'in Refuse' in ran.stderr, ran
+    with open(left, encoding='utf-8') as f:
+        assert f.read() == 'and what is open is written'
+
+
+TYPED = '''
+import apache_beam as beam
+k = 2
+def times(x):
+    return k * x
+
+p = beam.Pipeline(argv=%r)
+out = p | beam.Create([4]) | beam.Map(times) | beam.Map(lambda x: print('result', x, flush=True))
+print('state', p.run().wait_until_finish())
+'''
+
+
+def test_a_shell_and_a_program_over_standard_input_submit():
+    server = fresnel.server.Server()
+    try:
+        there = ['--runner=PortableRunner', '--job_endpoint=' + server.endpoint, '--save_main_session']
+        for how, argv in [('-', ['--runner=fresnel.FresnelRunner']), ('-i', ['--runner=fresnel.FresnelRunner']),
+                          ('-i', there + ['--environment_type=LOOPBACK']),
+                          ('-i', there + ['--environment_type=PROCESS', '--environment_config={"command": "fresnel boot"}'])]:
+            ran = subprocess.run([sys.executable, how], input=TYPED % argv, capture_output=True, text=True)
+            assert ran.returncode == 0 and 'state DONE' in ran.stdout, ran
+            assert 'PROCESS' in str(argv) or 'result 8' in ran.stdout, ran  # in a process, the server has it in its log
+    finally:
+        server.stop()
 
 
 def urns(pipeline):

@@ -2,13 +2,18 @@
 
 `p.run()` returns once the job is submitted. What follows is the program's end, where it does not wait, and with it that of functions that
 run in its threads, and of a server that it started: the job would end unfinished, without a word. So jobs that nobody has waited for are
-waited for then, unless the program ends by an exception.
+waited for then, unless the program ends by an exception. If one of them fails, so does the program: its exit status is 1, and 130 if the
+waiting is interrupted.
 """
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures.thread  # noqa: F401  its own hook must be there before ours, which then runs first
 import functools
+import gc
+import io
+import os
 import sys
 import threading
 from typing import Any, Callable
@@ -17,7 +22,7 @@ __all__ = ['wait_for']
 
 _left: list[Any] = []
 _failed = False
-_installed = False
+_owner = 0  # the process that waits
 
 
 def wait_for(result: Any, told: Callable[[], None] = lambda: None) -> None:
@@ -36,10 +41,10 @@ def wait_for(result: Any, told: Callable[[], None] = lambda: None) -> None:
 
 
 def _install() -> None:
-    global _installed
-    if _installed:
+    global _owner
+    if _owner:
         return
-    _installed = True
+    _owner = os.getpid()
     original = sys.excepthook
 
     def excepthook(*error: Any) -> None:
@@ -55,14 +60,35 @@ def _install() -> None:
 
 
 def _wait() -> None:
-    while _left and not _failed:
+    status = 0
+    while _left and not _failed and os.getpid() == _owner:  # not in a process that was forked
         result, told = _left[0]
         try:
             told()
             result.wait_until_finish()
-        except (KeyboardInterrupt, SystemExit):
-            return
+        except KeyboardInterrupt:
+            status = 130
+            break
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            break
         except Exception as error:  # pylint: disable=broad-except
             print(str(error).split('\n', 1)[0], file=sys.stderr)  # Beam has logged all of it
+            status = 1
         finally:
             _left[:] = [(r, t) for r, t in _left if r is not result]
+    if status:
+        atexit.register(_end, status)
+
+
+def _end(status: int) -> None:
+    """Ends the process with this status, after all that others have registered: nothing else can change it now."""
+    atexit.unregister(_end)
+    atexit._run_exitfuncs()
+    for thing in gc.get_objects():
+        if issubclass(type(thing), io.IOBase):  # what the program left open is written
+            try:
+                thing.flush()
+            except Exception:  # pylint: disable=broad-except
+                pass  # it is closed, or cannot be written
+    os._exit(status)
