@@ -258,8 +258,9 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 		c.fx.txns = append(c.fx.txns, hb.txn)
 	}
 	c.out.Elapsed = res.Elapsed
-	hb.x.job.metrics.learn(hb.x.job.ctx, hb.worker, res)
-	c.fx.count = func() { hb.x.job.metrics.commit(hb, res) }
+	counts := hb.x.job.metrics.of(hb.worker)
+	hb.x.job.metrics.learn(hb.x.job.ctx, hb.worker, counts, res)
+	c.fx.count = func() { hb.x.job.metrics.commit(hb, counts, res) }
 	c.fx.apply = hb.forgetSides
 	if res.RequiresFinalization {
 		c.out.Finalize = true

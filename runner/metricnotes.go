@@ -126,8 +126,8 @@ func (m *metrics) recoverMeaning(id uint32, row []byte) (*total, error) {
 // learn asks for the meaning of short ids that are new, before their bundle is
 // reported done: so what was counted under them is part of its commit. Of a
 // worker that has not answered once, it is asked later.
-func (m *metrics) learn(ctx context.Context, worker fnapi.Worker, res *fnapi.Result) {
-	ids := m.unknown(worker, res)
+func (m *metrics) learn(ctx context.Context, worker fnapi.Worker, w *workerMetrics, res *fnapi.Result) {
+	ids := m.unknown(w, res)
 	if len(ids) == 0 {
 		return
 	}
@@ -136,23 +136,20 @@ func (m *metrics) learn(ctx context.Context, worker fnapi.Worker, res *fnapi.Res
 	infos, err := worker.MonitoringInfos(ctx, ids)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch w := m.workers[worker]; {
-	case w == nil:
-	case err != nil:
+	if err != nil {
 		w.silent = true
-	default:
-		m.explain(w, ids, infos)
+		return
 	}
+	m.explain(w, ids, infos)
 }
 
 // unknown are the short ids of a result that are to be asked for.
-func (m *metrics) unknown(worker fnapi.Worker, res *fnapi.Result) (ids []string) {
+func (m *metrics) unknown(w *workerMetrics, res *fnapi.Result) (ids []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.kept == nil || m.settled || len(res.Monitoring) == 0 {
 		return nil
 	}
-	w := m.worker(worker)
 	if w.silent {
 		return nil
 	}

@@ -78,8 +78,9 @@ const (
 	settlePatience = 2 * time.Second
 )
 
-// commit adds a bundle's metrics, in the job's loop, before its commit is written.
-func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
+// commit adds the metrics of a bundle of the worker w, in the job's loop, before
+// its commit is written.
+func (m *metrics) commit(hb *harnessBundle, w *workerMetrics, res *fnapi.Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(res.Monitoring) == 0 {
@@ -88,7 +89,6 @@ func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
 		}
 		return
 	}
-	w := m.worker(hb.worker)
 	for id, payload := range res.Monitoring {
 		m.put(w, id, metricData{hb.x.stage, payload})
 	}
@@ -98,13 +98,32 @@ func (m *metrics) commit(hb *harnessBundle, res *fnapi.Result) {
 	}
 }
 
-func (m *metrics) worker(worker fnapi.Worker) *workerMetrics {
-	w := m.workers[worker]
-	if w == nil {
-		w = &workerMetrics{known: map[string]*shortID{}, waiting: map[string][]metricData{}}
-		m.workers[worker] = w
+// join makes a record of a worker that has come.
+func (m *metrics) join(worker fnapi.Worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.settled {
+		m.workers[worker] = newWorkerMetrics()
 	}
-	return w
+}
+
+func newWorkerMetrics() *workerMetrics {
+	return &workerMetrics{known: map[string]*shortID{}, waiting: map[string][]metricData{}}
+}
+
+// of returns the record of a worker; one that nobody keeps if it is lost.
+func (m *metrics) of(worker fnapi.Worker) *workerMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.worker(worker)
+}
+
+// worker is of with m.mu held.
+func (m *metrics) worker(worker fnapi.Worker) *workerMetrics {
+	if w := m.workers[worker]; w != nil {
+		return w
+	}
+	return newWorkerMetrics()
 }
 
 // put adds a value to its total, or to those that wait.
@@ -168,6 +187,21 @@ func (m *metrics) ask(ctx context.Context, worker fnapi.Worker, w *workerMetrics
 		return // it is busy, or it is gone and with it the meaning of its ids
 	}
 	m.explain(w, ids, infos)
+}
+
+// forget takes leave of a worker that is lost: what it said of its ids before is
+// all that there will be.
+func (m *metrics) forget(ctx context.Context, worker fnapi.Worker) {
+	m.mu.Lock()
+	w := m.workers[worker]
+	m.mu.Unlock()
+	if w == nil {
+		return
+	}
+	m.ask(ctx, worker, w)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.workers, worker)
 }
 
 // explain takes in what a worker says of its short ids, and adds the values that

@@ -75,6 +75,7 @@ func (p *pool) WorkerUp(w fnapi.Worker) {
 	close(p.up)
 	p.up = make(chan struct{})
 	p.mu.Unlock()
+	p.job.metrics.join(w)
 	p.job.report.Running()
 	p.job.send(report{event: engine.Event{WorkerUp: &engine.WorkerUp{Pool: p.index, Worker: n}}})
 }
@@ -96,6 +97,7 @@ func (p *pool) WorkerLost(w fnapi.Worker, err error) {
 	delete(p.workers, n)
 	delete(p.numbers, w.ID())
 	p.mu.Unlock()
+	p.job.metrics.forget(p.job.ctx, w) // it is gone, so nothing is waited for
 	if ok {
 		p.job.send(report{event: engine.Event{WorkerLost: &engine.WorkerLost{Pool: p.index, Worker: n, Err: err}}})
 	}

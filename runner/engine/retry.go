@@ -35,7 +35,7 @@ func (e *Engine) bundleFailed(ev *BundleFailed) {
 func (e *Engine) retry(b *bundle, n, allowed int, wait time.Duration, err error) {
 	b.stage.failures++
 	if allowed >= 0 && n > allowed {
-		e.fail(err)
+		e.fail(b.givenUp(n, err))
 		return
 	}
 	b.notBefore = e.now + instant(wait)
@@ -43,6 +43,16 @@ func (e *Engine) retry(b *bundle, n, allowed int, wait time.Duration, err error)
 		Stage: b.stage.index, Attempt: b.attempt(), Err: err, At: e.time(b.notBefore),
 	})
 	e.putBack(b)
+}
+
+// givenUp names the stage and the attempts, where the last error has nothing to
+// do with either.
+func (b *bundle) givenUp(n int, err error) error {
+	if beam.CodeOf(err) != beam.Unavailable || n < 2 {
+		return err
+	}
+	return &beam.Error{Code: beam.Unavailable, Where: b.stage.Name, Cause: err,
+		What: fmt.Sprintf("a bundle was tried %d times, and each time its worker was lost or could not finish it", n)}
 }
 
 // longestBackoff bounds the wait before a retry.
