@@ -2,8 +2,6 @@ package fnapi
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"fresnel/internal/beam"
@@ -35,7 +33,7 @@ type weighed struct {
 
 // overweight tells whether a worker of so many bytes has too much, and what for.
 func (n *nurse) overweight(bytes int64) (weighed, bool) {
-	w := weighed{bytes: bytes, limit: max(n.pool.server.cfg.WorkerMemory, n.wishes())}
+	w := weighed{bytes: bytes, limit: max(n.pool.server.cfg.WorkerMemory, hint(n.env.Env, urnMinRAM))}
 	if n.pool.server.cfg.WorkerMemory > 0 {
 		w.why = "the limit for a worker"
 		return w, bytes > w.limit
@@ -44,23 +42,10 @@ func (n *nurse) overweight(bytes int64) (weighed, bool) {
 	if !ok {
 		return w, false
 	}
-	w.limit = max(all*sharePart/shareOf/int64(n.pool.size), n.wishes())
+	w.limit = max(all*sharePart/shareOf/int64(n.pool.size), hint(n.env.Env, urnMinRAM))
 	w.why = fmt.Sprintf("its share of %s, of which %s are left", sizeText(all), sizeText(left))
 	return w, bytes > w.limit && left < all/shortOf
 }
-
-// wishes is the resource hint min_ram of the environment, 0 without one.
-func (n *nurse) wishes() int64 {
-	hint := string(n.env.Env.GetResourceHints()[urnMinRAM])
-	bytes, err := strconv.ParseInt(strings.TrimSpace(hint), 10, 64)
-	if err != nil || bytes < 0 {
-		return 0
-	}
-	return bytes
-}
-
-// urnMinRAM is in bytes, as digits (beam_runner_api.proto, StandardResourceHints).
-const urnMinRAM = "beam:resources:min_ram_bytes:v1"
 
 // weigh looks at the worker's memory.
 func (n *nurse) weigh(now time.Time) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,7 +84,10 @@ func (s *Server) open(p *pool) error {
 
 func (p *pool) start() {
 	if p.size = p.env.Parallelism; p.size <= 0 {
-		p.size = p.launcher.parallelism()
+		p.size = p.choose()
+	}
+	if text := meaningless(p.env.Env); text != "" {
+		p.warn(text)
 	}
 	for place := range p.size {
 		p.places.Go(func() { p.keep(place) })
@@ -94,6 +98,20 @@ func (p *pool) start() {
 		}
 	})
 	context.AfterFunc(p.ctx, p.Close)
+}
+
+// choose is the number of workers where nobody has said it.
+func (p *pool) choose() int {
+	n := p.launcher.parallelism()
+	if _, elsewhere := p.launcher.(*external); elsewhere {
+		return n
+	}
+	fits, why := fitting(p.env.Env, n)
+	if why != "" {
+		p.warn(fmt.Sprintf("%s, so there is room for %d in place of %d. --sdk_worker_parallelism sets another number.",
+			strings.ToUpper(why[:1])+why[1:], fits, n))
+	}
+	return fits
 }
 
 // Close ends the pool. Idle workers that may be kept are warm when it returns;

@@ -152,13 +152,18 @@ func launchChild(w *worker, where string, argv, env []string) (handle, error) {
 	go func() {
 		<-p.Done()
 		w.end(&beam.Error{Code: beam.Unavailable, Where: where, What: fmt.Sprintf("SDK harness %s%s ended with %s", w.id, w.weightText(), tail.Describe(p.Err())),
-			Cure: cureOfEnd(tail, argv[0])})
+			Cure: w.cureOfEnd(tail, argv[0])})
 	}()
 	return childHandle{p}, nil
 }
 
 // cureOfEnd is for a child that cannot say itself what is wrong.
-func cureOfEnd(tail *child.Tail, program string) string {
+func (w *worker) cureOfEnd(tail *child.Tail, program string) string {
+	select {
+	case <-w.connected:
+		return "it was at work: see whether the code that it runs, or a library of it, ends or crashes the process, or needs more memory than there is"
+	default:
+	}
 	if !tail.Empty() {
 		return ""
 	}
