@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -121,7 +119,7 @@ func hasBeam(path string) bool {
 
 // plain is an environment with Beam alone.
 func (p program) plain(ctx context.Context) (*python.Recipe, error) {
-	return p.standalone(ctx, p.beam(), "", []string{p.beam()})
+	return p.standalone(ctx, p.beam(), "", nil, []string{p.beam()})
 }
 
 // beam is the requirement for Beam where the user has none.
@@ -134,26 +132,33 @@ func (p program) beam() string {
 
 // bare is a Python that Beam can be installed for. Where python3 is a script that
 // finds the Python to run, as pyenv's is, to ask it again takes a noticeable time.
-func (p program) bare(ctx context.Context) (python.Interpreter, error) {
-	if slices.Contains(python.Supported, p.python3.Version) {
+// requires is what the program's project says of it, as in requires-python.
+func (p program) bare(ctx context.Context, requires string) (python.Interpreter, error) {
+	if slices.Contains(python.Supported, p.python3.Version) && p.python3.Fits(requires) {
 		return p.python3, nil
 	}
-	return python.Bare(ctx)
+	return python.Bare(ctx, requires)
 }
 
-func (p program) standalone(ctx context.Context, what, key string, requirements []string) (*python.Recipe, error) {
-	base, err := p.bare(ctx)
+// standalone installs requirements into an environment on a Python that the
+// program admits. r has what they name, nil where they name nothing.
+func (p program) standalone(ctx context.Context, what, requires string, r *requirements, install []string) (*python.Recipe, error) {
+	base, err := p.bare(ctx, requires)
 	if err != nil {
 		return nil, err
 	}
-	return &python.Recipe{Base: base, Key: key + strings.Join(requirements, "\n"), Steps: []python.Step{{What: what, Tries: [][]string{requirements}}}}, nil
+	recipe := &python.Recipe{Base: base, Key: strings.Join(install, "\n"), Steps: []python.Step{{What: what, Tries: [][]string{install}}}}
+	if r != nil {
+		recipe.Key, recipe.Dir = r.digest()+recipe.Key, r.dir
+	}
+	return recipe, nil
 }
 
 // recipe reads the requirements beside the program; nil if there are none.
 func (p program) recipe(ctx context.Context) (*python.Recipe, error) {
 	file := filepath.Join(p.dir, "requirements.txt")
-	if text, err := os.ReadFile(file); err == nil {
-		return p.fromRequirements(ctx, file, string(text))
+	if _, err := os.Stat(file); err == nil {
+		return p.fromRequirements(ctx, file)
 	}
 	file = filepath.Join(p.dir, "pyproject.toml")
 	if _, err := os.Stat(file); err == nil {
@@ -165,42 +170,32 @@ func (p program) recipe(ctx context.Context) (*python.Recipe, error) {
 // namesBeam finds a requirement for Beam.
 var namesBeam = regexp.MustCompile(`(?mi)^\s*apache[-_.]beam\b`)
 
-func (p program) fromRequirements(ctx context.Context, file, text string) (*python.Recipe, error) {
+func (p program) fromRequirements(ctx context.Context, file string) (*python.Recipe, error) {
 	path, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
 	}
-	install := []string{"-r", path}
-	if !namesBeam.MatchString(text) || p.extra != "" {
-		install = append(install, p.beamBeside(text))
-	}
-	sum := sha256.Sum256([]byte(text + included(p.dir, text)))
-	return p.standalone(ctx, "what "+file+" says", hex.EncodeToString(sum[:]), install)
+	r := readRequirements(path)
+	return p.standalone(ctx, "what "+file+" says", "", r, append([]string{"-r", path}, p.beamBeside(r)...))
 }
 
-// beamBeside is the requirement for Beam beside others: one that names a version
-// has the word.
-func (p program) beamBeside(text string) string {
-	if namesBeam.MatchString(text) && p.extra != "" {
-		return "apache-beam[" + p.extra + "]"
+// beamBeside is the requirement for Beam beside others, if it needs one. Where
+// these may have the word on its version, it has none of its own.
+func (p program) beamBeside(r *requirements) []string {
+	names := func(lines []string) bool { return slices.ContainsFunc(lines, namesBeam.MatchString) }
+	switch {
+	case names(r.names) && p.extra == "":
+		return nil
+	case names(r.names) || names(r.limits):
+		return []string{strings.TrimSuffix(p.beam(), "=="+python.BeamVersion)}
+	case r.local:
+		return []string{strings.Replace(p.beam(), "==", "<=", 1)}
 	}
-	return p.beam()
+	return []string{p.beam()}
 }
 
-var includes = regexp.MustCompile(`(?m)^\s*(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)`)
-
-// included is the text of the files that a requirements file names.
-func included(dir, text string) string {
-	var all strings.Builder
-	for _, m := range includes.FindAllStringSubmatch(text, -1) {
-		more, _ := os.ReadFile(filepath.Join(dir, m[1])) // pip says what is wrong with it
-		all.Write(more)
-	}
-	return all.String()
-}
-
-// readProject prints what a project depends on, with the reader of TOML that
-// every Python with pip has.
+// readProject prints what a project depends on, and the Pythons that it is for,
+// with the reader of TOML that every Python with pip has.
 const readProject = `
 import json, sys
 try:
@@ -209,36 +204,53 @@ except ImportError:
     from pip._vendor import tomli as tomllib
 with open(sys.argv[1], 'rb') as f:
     project = tomllib.load(f).get('project')
-if project is not None and 'dependencies' in project.get('dynamic', []):
+if project is None:
+    sys.exit('it has no [project] table')
+if 'dependencies' in project.get('dynamic', []):
     sys.exit('they are dynamic: another file or program has them')
-print(json.dumps(None if project is None else project.get('dependencies', [])))
+print(json.dumps({'dependencies': project.get('dependencies', []), 'requires': project.get('requires-python', '')}))
 `
+
+// project is what a pyproject.toml says.
+type project struct {
+	Dependencies []string `json:"dependencies"`
+	Requires     string   `json:"requires"` // of Python
+}
 
 // fromProject installs what a project depends on, not the project itself: its
 // modules are beside the program, and change.
 func (p program) fromProject(ctx context.Context, file string) (*python.Recipe, error) {
-	base, err := p.bare(ctx)
+	path, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
 	}
-	out, err := exec.CommandContext(ctx, base.Path, "-c", readProject, file).Output()
-	var needed *[]string
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n")
-		err = errors.New(lines[len(lines)-1])
-	}
-	if err == nil {
-		err = json.Unmarshal(out, &needed)
-	}
-	if err == nil && needed == nil {
-		err = errors.New("it has no [project] table")
-	}
+	needs, err := p.readProject(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the dependencies in %s: %w (name an environment with --python, or list them in requirements.txt)", file, err)
 	}
-	install := append([]string{}, *needed...)
-	if text := strings.Join(install, "\n"); !namesBeam.MatchString(text) || p.extra != "" {
-		install = append(install, p.beamBeside(text))
+	r := newRequirements(filepath.Dir(path))
+	for _, d := range needs.Dependencies {
+		r.line(r.dir, d, false)
 	}
-	return p.standalone(ctx, "what "+file+" depends on", "", install)
+	recipe, err := p.standalone(ctx, "what "+file+" depends on", needs.Requires, r, append(slices.Clone(needs.Dependencies), p.beamBeside(r)...))
+	if err != nil && needs.Requires != "" {
+		err = fmt.Errorf("%s says requires-python = %q: %w", file, needs.Requires, err)
+	}
+	return recipe, err
+}
+
+func (p program) readProject(ctx context.Context, path string) (needs project, err error) {
+	reader, err := p.bare(ctx, "")
+	if err != nil {
+		return needs, err
+	}
+	out, err := exec.CommandContext(ctx, reader.Path, "-c", readProject, path).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n")
+		return needs, errors.New(lines[len(lines)-1])
+	}
+	if err != nil {
+		return needs, err
+	}
+	return needs, json.Unmarshal(out, &needs)
 }

@@ -80,12 +80,18 @@ func TestAnEnvironmentIsMadeFromWhatLiesBesideTheProgram(t *testing.T) {
 	}{
 		{"requirements without Beam", "requirements.txt", "numpy==2.3.5\n", "", []string{"-r", "apache-beam==2.77.0"}},
 		{"requirements with Beam", "requirements.txt", "apache_beam==2.60.0\n", "", []string{"-r"}},
+		{"requirements that include Beam", "requirements.txt", "-r more.txt\n", "", []string{"-r"}},
+		{"requirements that limit Beam", "requirements.txt", "-c limits.txt\n", "", []string{"-r", "apache-beam"}},
+		{"requirements with a package of one's own", "requirements.txt", "./own\n", "", []string{"-r", "apache-beam<=2.77.0"}},
 		{"for YAML", "requirements.txt", "apache-beam==2.60.0\n", "yaml", []string{"-r", "apache-beam[yaml]"}},
 		{"a project", "pyproject.toml", "[project]\nname = 'x'\ndependencies = ['numpy>=2', 'apache-beam']\n", "", []string{"numpy>=2", "apache-beam"}},
 		{"a project without Beam", "pyproject.toml", "[project]\nname = 'x'\n", "", []string{"apache-beam==2.77.0"}},
 	} {
 		dir := t.TempDir()
 		path := write(t, dir, c.file, c.text, 0o644)
+		write(t, dir, "more.txt", "apache-beam==2.60.0\n", 0o644)
+		write(t, dir, "limits.txt", "apache_beam<2.70\n", 0o644)
+		write(t, dir, "own/pyproject.toml", "", 0o644)
 		r, err := program{dir: dir, extra: c.extra}.recipe(t.Context())
 		if err != nil || r == nil {
 			t.Errorf("%s: %v", c.name, err)
@@ -100,6 +106,7 @@ func TestAnEnvironmentIsMadeFromWhatLiesBesideTheProgram(t *testing.T) {
 		"[tool.x]\n": "[project]",
 		"[project]\ndynamic = ['dependencies']\n":     "dynamic",
 		"[project]\ndependencies = ['numpy', oops]\n": "line 2",
+		"[project]\nrequires-python = '>=3.99'\n":     "python3 is Python 3.11",
 	} {
 		dir := filepath.Dir(write(t, t.TempDir(), "pyproject.toml", text, 0o644))
 		if _, err := (program{dir: dir}).recipe(t.Context()); err == nil || !strings.Contains(err.Error(), want) {

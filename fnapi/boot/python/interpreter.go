@@ -3,11 +3,13 @@
 // that `fresnel run` runs.
 //
 //	interpreter.go   what an interpreter has; which one is wanted
+//	specifier.go     versions that a project is for
 //	venv.go          a recipe → a virtual environment, made once, offline then
 //	lock_unix.go     one maker, many users
 package python
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +34,8 @@ type Interpreter struct {
 	// it has none.
 	Version string `json:"version"`
 	Beam    string `json:"beam"`
+	// Release is Python's whole version, as "3.11.4".
+	Release string `json:"release"`
 	// Sites are its directories of installed packages.
 	Sites []string `json:"sites"`
 }
@@ -47,7 +51,7 @@ sites = list(site.getsitepackages())
 if site.ENABLE_USER_SITE:
     sites.append(site.getusersitepackages())
 print(json.dumps(dict(
-    path=sys.executable, version='%d.%d' % sys.version_info[:2], beam=beam, sites=sites)))
+    path=sys.executable, version='%d.%d' % sys.version_info[:2], release='%d.%d.%d' % sys.version_info[:3], beam=beam, sites=sites)))
 `
 
 // Wanted are the versions that a pipeline was made with; empty ones are not
@@ -80,6 +84,10 @@ func Choose(ctx context.Context, asked string, want Wanted) (Choice, error) {
 	}
 	if asked != "" {
 		i, err := withBeam(ctx, asked)
+		if err != nil {
+			err = fmt.Errorf("the Python that was named for workers cannot run them: %w; name one that has apache-beam in FRESNEL_PYTHON "+
+				"(for PROCESS also in \"env\" of --environment_config), or none, and it is looked for", err)
+		}
 		return Choice{Interpreter: i, Differs: !want.fits(i)}, err
 	}
 	found, tried := search(ctx, candidates())
@@ -124,23 +132,27 @@ func bare(ctx context.Context, version string) (Interpreter, bool) {
 	return Interpreter{}, false
 }
 
-// Bare finds a Python that Beam can be installed for: python3 if it will do, or
-// else the newest.
-func Bare(ctx context.Context) (Interpreter, error) {
+// Bare finds a Python that Beam can be installed for, and that fits what a project
+// requires of it: python3 if it will do, or else the newest.
+func Bare(ctx context.Context, requires string) (Interpreter, error) {
 	var tried []string
 	for _, path := range []string{"python3", "python3.13", "python3.12", "python3.11", "python3.10", "python3.14", "python"} {
 		i, err := Inspect(ctx, path)
 		switch {
 		case err != nil:
 			tried = append(tried, err.Error())
-		case !slices.Contains(Supported, i.Version):
-			tried = append(tried, fmt.Sprintf("%s is Python %s", path, i.Version))
+		case !slices.Contains(Supported, i.Version) || !i.Fits(requires):
+			tried = append(tried, fmt.Sprintf("%s is Python %s", path, cmp.Or(i.Release, i.Version)))
 		default:
 			return i, nil
 		}
 	}
-	return Interpreter{}, fmt.Errorf("no Python that apache-beam %s supports (%s) was found: %s; install one, or name it with --python",
-		BeamVersion, strings.Join(Supported, ", "), strings.Join(tried, "; "))
+	also := ""
+	if requires != "" {
+		also = " and that is " + requires
+	}
+	return Interpreter{}, fmt.Errorf("no Python that apache-beam %s supports (%s)%s was found: %s; install one, or name it with --python",
+		BeamVersion, strings.Join(Supported, ", "), also, strings.Join(tried, "; "))
 }
 
 // Supported are the versions of Python that BeamVersion is made for.

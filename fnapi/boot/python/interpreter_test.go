@@ -66,11 +66,11 @@ func TestAPythonToInstallBeamForIsOneThatBeamSupports(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	install(t, dir, "python3", "3.8", "")
-	if _, err := Bare(t.Context()); err == nil || !strings.Contains(err.Error(), "python3 is Python 3.8") {
+	if _, err := Bare(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "python3 is Python 3.8") {
 		t.Errorf("only an old one: %v", err)
 	}
 	good := install(t, dir, "python3.12", "3.12", "")
-	if i, err := Bare(t.Context()); err != nil || i.Path != good {
+	if i, err := Bare(t.Context(), ""); err != nil || i.Path != good {
 		t.Errorf("%+v, %v", i, err)
 	}
 }

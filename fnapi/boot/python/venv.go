@@ -24,6 +24,8 @@ type Recipe struct {
 	Key string
 	// Steps are done in order.
 	Steps []Step
+	// Dir is where paths in them begin that are not absolute; empty is here.
+	Dir string
 }
 
 // Step is one thing to install: the arguments of `pip install` that lead there,
@@ -44,7 +46,7 @@ type Environment struct {
 // Of several processes that call it at once, one makes it. What pip tells goes
 // to say, by lines.
 func (r Recipe) Make(ctx context.Context, say func(string)) (Environment, error) {
-	v := venv{dir: filepath.Join(CacheDir(), r.name()), print: say}
+	v := venv{dir: filepath.Join(CacheDir(), r.name()), print: say, in: r.Dir}
 	if err := os.MkdirAll(filepath.Dir(v.dir), 0o700); err != nil {
 		return Environment{}, err
 	}
@@ -65,7 +67,7 @@ func (r Recipe) Ready() bool { return venv{dir: filepath.Join(CacheDir(), r.name
 
 // CacheDir is where environments are kept: FRESNEL_CACHE, or the user's cache.
 func CacheDir() string {
-	if dir := os.Getenv("FRESNEL_CACHE"); dir != "" {
+	if dir, err := filepath.Abs(os.Getenv("FRESNEL_CACHE")); err == nil && os.Getenv("FRESNEL_CACHE") != "" {
 		return filepath.Join(dir, "venvs")
 	}
 	cache, err := os.UserCacheDir()
@@ -85,6 +87,7 @@ func (r Recipe) name() string {
 // venv is a virtual environment.
 type venv struct {
 	dir   string
+	in    string // what is run, runs there
 	print func(string)
 }
 
@@ -205,7 +208,7 @@ const stopGrace = 5 * time.Second
 // run runs a program to its end.
 func (v venv) run(ctx context.Context, path string, args ...string) error {
 	var tail child.Tail
-	p, err := child.Start(child.Spec{Path: path, Args: args, Env: Environ(), Line: func(line string) {
+	p, err := child.Start(child.Spec{Path: path, Args: args, Env: Environ(), Dir: v.in, Line: func(line string) {
 		tail.Add(line)
 		v.say(line)
 	}})
