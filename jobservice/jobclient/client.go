@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
+	"strings"
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
@@ -32,8 +34,12 @@ type Client struct {
 	api      jobpb.JobServiceClient
 }
 
-// Dial makes a client; nothing is sent before the first call.
+// Dial makes a client; nothing is sent before the first call. An endpoint that
+// is not HOST:PORT is an ErrEndpoint.
 func Dial(endpoint string) (*Client, error) {
+	if _, port, err := net.SplitHostPort(endpoint); (err != nil || port == "") && !strings.HasPrefix(endpoint, "unix:") {
+		return nil, fmt.Errorf("job endpoint %q: %w, as in %s", endpoint, ErrEndpoint, usualEndpoint)
+	}
 	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
 	if err != nil {
@@ -79,8 +85,26 @@ type Job struct {
 // ErrAway is the error of a server that does not answer.
 var ErrAway = errors.New("no server answers there")
 
+// ErrForeign is an ErrAway: what answers is no job server.
+var ErrForeign error = foreign{}
+
+type foreign struct{}
+
+func (foreign) Error() string        { return "what answers there is no job server" }
+func (foreign) Is(target error) bool { return target == ErrAway }
+
+// ErrEndpoint is the error of an endpoint that is none.
+var ErrEndpoint = errors.New("it has to be HOST:PORT")
+
 // ErrNoJob is the error of a job that the server does not know.
 var ErrNoJob = errors.New("there is no such job")
+
+const (
+	// serviceName is the service that a job server has.
+	serviceName = "JobService"
+	// usualEndpoint is where a server listens that was started without flags.
+	usualEndpoint = "localhost:8073"
+)
 
 // explain says what a call's failure means to a user.
 func (c *Client) explain(err error) error {
@@ -88,14 +112,29 @@ func (c *Client) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case s.Code() == codes.Unavailable && strings.Contains(s.Message(), "server preface"), // no HTTP/2
+		s.Code() == codes.Unimplemented && strings.Contains(s.Message(), serviceName), // an unknown service
+		s.Code() == codes.Unknown && strings.Contains(s.Message(), "content-type"):    // HTTP/2, but not gRPC
+		return fmt.Errorf("job endpoint %s: %w (the endpoint is what `fresnel` prints when it starts, %s without flags): %s",
+			c.endpoint, ErrForeign, usualEndpoint, bare(s.Message()))
 	case s.Code() == codes.Unavailable:
-		return fmt.Errorf("job endpoint %s: %w (start one with `fresnel`, or name another with --server): %s", c.endpoint, ErrAway, s.Message())
+		return fmt.Errorf("job endpoint %s: %w (start one with `fresnel`, or name another with --server): %s", c.endpoint, ErrAway, bare(s.Message()))
 	case s.Code() == codes.NotFound:
 		return fmt.Errorf("%w: %s", ErrNoJob, s.Message())
 	case s.Code() == codes.Canceled, s.Code() == codes.DeadlineExceeded:
 		return err
 	}
 	return errors.New(s.Message())
+}
+
+// bare takes gRPC's words off what the system said of a connection.
+func bare(message string) string {
+	_, inner, found := strings.Cut(message, "desc = \"")
+	if !found {
+		return message
+	}
+	inner = strings.TrimSuffix(inner, "\"")
+	return strings.TrimPrefix(inner, "transport: Error while dialing: ")
 }
 
 // Jobs lists the server's jobs, the newest first.
