@@ -5,11 +5,17 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"fresnel/fnapi/boot/child"
 )
 
 // cause is why a job failed, in a line: of a traceback, whose stack is mostly
 // Beam's, what was raised and the last place in the user's own files.
 func cause(why string) string {
+	what, words, spoke := strings.Cut(why, child.LastWords)
+	if spoke && !strings.Contains(what, "\n") {
+		return what + "; " + lastWord(words)
+	}
 	head, stack, found := strings.Cut(why, "Traceback (most recent call last):")
 	if !found {
 		return firstLine(why)
@@ -23,6 +29,16 @@ func cause(why string) string {
 		text += "; --requirements_file, --setup_file and --extra_package bring packages to workers in processes"
 	}
 	return text
+}
+
+// lastWord is what a worker said before it ended, of its last lines: what it
+// raised, or else the last line.
+func lastWord(words string) string {
+	words = strings.TrimSpace(strings.ReplaceAll(words, "\n"+child.Indent, "\n"))
+	if at := strings.LastIndex(words, "Traceback (most recent call last):"); at >= 0 {
+		return cause(words[at:])
+	}
+	return words[strings.LastIndex(words, "\n")+1:]
 }
 
 func firstLine(text string) string {

@@ -31,8 +31,12 @@ func TestTheCauseOfAFailureIsALine(t *testing.T) {
 		"F: Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nModuleNotFoundError: No module named 'x'": "F: ModuleNotFoundError: No module named 'x' (a.py, line 1, in f)" +
 			"; --requirements_file, --setup_file and --extra_package bring packages to workers in processes",
 		"Kafka source Read: no such topic: make it\nmore": "Kafka source Read: no such topic: make it",
-		"Traceback (most recent call last):":              "",
-		"":                                                "",
+		"unavailable in process p: SDK harness w ended with exit status 1; its last words:\n  first\n  fresnel: no such Python (install it)": "" +
+			"unavailable in process p: SDK harness w ended with exit status 1; fresnel: no such Python (install it)",
+		"unavailable in p: w ended with exit status 1; its last words:\n  first\n  Traceback (most recent call last):\n    File \"/venv/lib/python3.11/runpy.py\", line 1, in f\n  OSError: disk": "" +
+			"unavailable in p: w ended with exit status 1; OSError: disk",
+		"Traceback (most recent call last):": "",
+		"":                                   "",
 	} {
 		if got := cause(why); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)

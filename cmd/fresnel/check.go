@@ -59,7 +59,7 @@ func check(_ context.Context, args []string) error {
 	fs.BoolVar(&c.json, "json", false, "print JSON, a job a line")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), checkUsage)
-		fs.PrintDefaults()
+		printFlags(fs, "")
 	}
 	if err := parse(fs, args); err != nil {
 		return err

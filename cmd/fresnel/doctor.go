@@ -101,7 +101,7 @@ func (x examination) interpreter(ctx context.Context) finding {
 		}
 		return f
 	}
-	bare, none := python.Bare(ctx)
+	bare, none := python.Bare(ctx, "")
 	if none != nil {
 		return well(check, "%v", none).but("problem", "install Python 3.11, or name one with --python")
 	}
@@ -204,7 +204,10 @@ func (x examination) reach(ctx context.Context) finding {
 	}
 	defer client.Close()
 	jobs, err := client.Jobs(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, jobclient.ErrForeign):
+		return well(check, "%v", err).but("problem", "name Fresnel's job endpoint")
+	case err != nil:
 		return well(check, "%v", err).but("problem", "start it; to serve other machines it needs --host=0.0.0.0")
 	}
 	return well(check, "%s answers, with %d jobs", x.server, len(jobs))

@@ -17,7 +17,12 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 	fs.SetOutput(os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fs.Usage()
+		fs.SetOutput(os.Stdout) // it was asked for
+		if fs.Usage != nil {
+			fs.Usage()
+			return err
+		}
+		printFlags(fs, "usage: "+fs.Name()+" [flags]\n")
 		return err
 	case err != nil:
 		return usageError{fmt.Errorf("%s: %w%s (%q lists the flags)", strings.TrimPrefix(fs.Name(), "fresnel "), err, advice(fs, err), fs.Name()+" -h")}

@@ -36,9 +36,17 @@ type jobTool struct {
 const jobsUsage = `usage: fresnel jobs [flags] [list]
        fresnel jobs [flags] show|inspect|logs|metrics|wait|drain|cancel|stop|resume JOB
 
+JOB is a job's id, the beginning of it that is no other's, or "last".
+
+  fresnel jobs                   list them
+  fresnel jobs logs last         what a job tells, until it ends
+  fresnel jobs drain last        stop its sources, finish what is under way, and wait for its end
+
 stop keeps the state of a durable job, and resume goes on from there, also in a later server. With --savepoint it first finishes what
-is under way, and fresnel run --from (or the pipeline option --restore_from) goes on with a pipeline that has changed. JOB is a job's id, the beginning of it that is no other's, or "last". Exit status: 0 if all is well (wait: if the job is DONE or
-DRAINED), 1 if it is not, 2 for a command line that cannot be understood, 4 if no server answers, 5 if it has no such job.
+is under way, and fresnel run --from (or the pipeline option --restore_from) goes on with a pipeline that has changed.
+
+Exit status: 0 if all is well (wait: if the job is DONE or DRAINED), 1 if it is not, 2 for a command line that cannot be understood,
+4 if no server answers, 5 if it has no such job.
 `
 
 func manageJobs(ctx context.Context, args []string) error {
@@ -52,7 +60,7 @@ func manageJobs(ctx context.Context, args []string) error {
 	fs.BoolVar(&t.savepoint, "savepoint", false, "stop: first finish what is under way, so that a changed pipeline can go on (fresnel run --from)")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), jobsUsage)
-		fs.PrintDefaults()
+		printFlags(fs, "")
 	}
 	if err := parse(fs, args); err != nil {
 		return err
@@ -94,8 +102,11 @@ func (t *jobTool) run(ctx context.Context, words []string) error {
 		"show": t.show, "logs": t.logs, "metrics": t.metrics, "wait": t.wait, "drain": t.drain, "cancel": t.cancel,
 		"inspect": t.inspect, "stop": t.stop, "resume": t.resume,
 	}[words[0]]
-	if do == nil || len(words) != 2 {
-		return usageError{errors.New("jobs: " + strings.Join(words, " ") + " is not understood\n" + strings.TrimSuffix(jobsUsage, "\n"))}
+	switch {
+	case do == nil:
+		return usageError{fmt.Errorf("jobs: %q is none of list, show, inspect, logs, metrics, wait, drain, cancel, stop, resume (\"fresnel jobs -h\" tells more)", words[0])}
+	case len(words) != 2:
+		return usageError{fmt.Errorf("jobs: name one job: fresnel jobs %s JOB, by its id (\"fresnel jobs\" lists them), the beginning of it, or last", words[0])}
 	}
 	job, err := t.find(ctx, words[1])
 	if err != nil {

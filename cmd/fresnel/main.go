@@ -10,8 +10,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,7 +31,7 @@ func commands() []command {
 	return []command{
 		{"serve", "serve the job endpoint (default)", serve},
 		{"run", "run a pipeline: fresnel run pipeline.py [its options]", runPipeline},
-		{"jobs", "look after the jobs of a server: list, show, logs, metrics, wait, drain, cancel", manageJobs},
+		{"jobs", "look after the jobs of a server: list, show, inspect, logs, metrics, wait, drain, cancel, stop, resume", manageJobs},
 		{"doctor", "check this machine, and say how to mend what is missing", doctor},
 		{"demo", "run the CDN example on embedded parts and show its table", demo},
 		{"boot", "start an SDK harness (the entry point of PROCESS environments)", bootHarness},
@@ -70,7 +72,7 @@ func exitStatus(err error) int {
 		fmt.Fprintln(os.Stderr, "fresnel:", text)
 	}
 	switch {
-	case isA[usageError](err):
+	case isA[usageError](err), errors.Is(err, jobclient.ErrEndpoint):
 		return exitUsage
 	case isA[environmentError](err):
 		return exitNoEnv
@@ -101,24 +103,31 @@ func dispatch(ctx context.Context, args []string) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") && !slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
 		return serve(ctx, args)
 	}
+	if args[0] == "help" && len(args) == 2 {
+		args = []string{args[1], "-h"}
+	}
 	for _, c := range commands() {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:])
 		}
 	}
-	usage()
 	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		usage(os.Stdout)
 		return nil
 	}
+	if slices.Contains([]string{".py", ".yaml", ".yml"}, filepath.Ext(args[0])) {
+		return usageError{fmt.Errorf("no subcommand %q: a pipeline is run with `fresnel run %s`", args[0], strings.Join(args, " "))}
+	}
+	usage(os.Stderr)
 	return usageError{fmt.Errorf("no subcommand %q", args[0])}
 }
 
-func usage() {
-	fmt.Fprintln(os.Stderr, "usage: fresnel [subcommand] [flags]")
+func usage(out io.Writer) {
+	fmt.Fprintln(out, "usage: fresnel [subcommand] [flags]")
 	for _, c := range commands() {
-		fmt.Fprintf(os.Stderr, "  %-12s %s\n", c.name, c.summary)
+		fmt.Fprintf(out, "  %-12s %s\n", c.name, c.summary)
 	}
-	fmt.Fprintln(os.Stderr, "\"fresnel SUBCOMMAND -h\" lists the flags of a subcommand. A variable FRESNEL_NAME, or a line \"name = value\" in the configuration\n"+
+	fmt.Fprintln(out, "\"fresnel SUBCOMMAND -h\" lists the flags of a subcommand. A variable FRESNEL_NAME, or a line \"name = value\" in the configuration\n"+
 		"file, sets a flag too: see the README.")
 }
 

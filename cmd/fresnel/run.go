@@ -33,14 +33,25 @@ type runConfig struct {
 	from        string
 }
 
-const runUsage = `usage: fresnel run [flags] pipeline.py|pipeline.yaml|-m MODULE [its own options]
+const runUsage = `usage: fresnel run [flags] pipeline.py [its own options]
+       fresnel run [flags] pipeline.yaml|-m MODULE [its own options]
 
+  fresnel run wordcount.py --input=book.txt --output=counts
+  fresnel run --environment=process wordcount.py       a process for each core, in place of threads of the program
+  fresnel run --server=localhost:8073 --detach live.py leave a job on a server: "fresnel jobs" looks after it
+
+Flags come before the program, its own options behind it.
+`
+
+const runStatuses = `
+Exit status: that of the program; 1 also if a job failed that it did not wait for, 2 for a command line that cannot be understood,
+3 if there is no Python or its packages cannot be installed, 4 if no server answers, 130 if Ctrl-C cancelled.
 `
 
 func (c *runConfig) parse(args []string) (program, error) {
 	fs := flag.NewFlagSet("fresnel run", flag.ContinueOnError)
 	c.flags(fs)
-	_ = fs.Set("log_level", "warn") // what the client sees already is enough
+	setDefault(fs, "log_level", "warn") // what the client sees already is enough
 	fs.StringVar(&c.server, "server", "", "job endpoint of a running server (default: start one for this run)")
 	fs.StringVar(&c.python, "python", "", "the Python to run with (default: "+defaultPython+")")
 	fs.StringVar(&c.environment, "environment", "loopback", "where user code runs: loopback (in the pipeline's own process), process, docker")
@@ -49,8 +60,10 @@ func (c *runConfig) parse(args []string) (program, error) {
 	fs.BoolVar(&c.detach, "detach", false, "leave once the job runs; it needs --server, and an environment other than loopback")
 	fs.StringVar(&c.from, "from", "", "go on from the state of this job, which was stopped with fresnel jobs stop --savepoint; it needs --server or --data-dir")
 	fs.Usage = func() {
-		fmt.Fprint(fs.Output(), runUsage)
-		fs.PrintDefaults()
+		fmt.Fprint(fs.Output(), runUsage+"\n")
+		printFlags(fs, "\nOf the server that is started for this run, where --server names none:",
+			"server", "python", "environment", "detach", "from", "progress", "json")
+		fmt.Fprint(fs.Output(), runStatuses)
 	}
 	flags, words := splitProgram(fs, args)
 	if err := parse(fs, flags); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // screen is a terminal on which a few lines stay below all that is written.
@@ -15,8 +16,8 @@ type screen struct {
 
 	mu      sync.Mutex
 	stays   []string
-	drawn   int  // lines that are on the terminal now
-	midLine bool // what was written last did not end its line
+	drawn   []int // how long the lines are that are on the terminal now
+	midLine bool  // what was written last did not end its line
 }
 
 // show replaces the lines that stay.
@@ -50,12 +51,24 @@ func (a *aboveLines) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// clear takes the lines off the terminal; the cursor is where they began.
+// clear takes the lines off the terminal; the cursor is where they began. It may
+// be in mid-line, behind the ^C of a Ctrl-C, and where the terminal has become
+// narrower, it has folded the lines.
 func (s *screen) clear() {
-	if s.drawn > 0 {
-		fmt.Fprintf(s.terminal, "\x1b[%dA\x1b[J", s.drawn)
+	columns, _, ok := terminalSize(s.terminal)
+	if len(s.drawn) > 0 && ok && columns > 0 {
+		fmt.Fprintf(s.terminal, "\r\x1b[%dA\x1b[J", folded(s.drawn, columns))
 	}
-	s.drawn = 0
+	s.drawn = nil
+}
+
+// folded is how many lines of a terminal lines of these lengths take.
+func folded(lengths []int, columns int) int {
+	all := 0
+	for _, n := range lengths {
+		all += max(1, (n+columns-1)/columns)
+	}
+	return all
 }
 
 func (s *screen) draw() {
@@ -65,7 +78,8 @@ func (s *screen) draw() {
 	}
 	lines := s.stays[:min(len(s.stays), rows/2)]
 	for _, l := range lines {
-		fmt.Fprintf(s.terminal, "\x1b[2m%s\x1b[0m\n", short(strings.ReplaceAll(l, "\n", " "), columns-1))
+		l = short(strings.ReplaceAll(l, "\n", " "), columns-1)
+		fmt.Fprintf(s.terminal, "\x1b[2m%s\x1b[0m\n", l)
+		s.drawn = append(s.drawn, utf8.RuneCountInString(l))
 	}
-	s.drawn = len(lines)
 }

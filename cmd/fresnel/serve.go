@@ -49,7 +49,7 @@ func (c *serveConfig) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.host, "host", "localhost", "address to listen on; only this machine can connect to localhost")
 	fs.StringVar(&c.dataDir, "data-dir", "", "directory for jobs and artifacts, for one server at a time; serve has a default:\n"+
 		"$FRESNEL_DATA_DIR, $XDG_STATE_HOME/fresnel, or ~/.local/state/fresnel")
-	fs.StringVar(&c.dataDir, "data_dir", "", "the same")
+	fs.StringVar(&c.dataDir, "data_dir", "", sameFlag)
 	fs.StringVar(&c.durability, "durability", "", "where the state of jobs lives that do not say it themselves: memory; disk, where it survives\n"+
 		"the server; auto, which is disk for unbounded jobs whose workers fresnel can start (default: auto; of serve: $FRESNEL_DURABILITY)")
 	fs.StringVar(&c.memoryLimit, "memory-limit", "", "what the server should keep to, for example 512MB: data of jobs beyond a part of it lives in temporary\n"+

@@ -143,6 +143,8 @@ func (w *watch) outcome(err error) error {
 		return exitCode(exitCancelled)
 	case err == nil && w.state == jobclient.Failed && w.marked("left"):
 		return exitCode(exitFailed) // the program had come to its end before
+	case err == nil && w.state != "" && !w.state.Ended() && !w.detach:
+		return exitCode(exitFailed) // it left its job behind
 	default:
 		return err
 	}
@@ -162,6 +164,10 @@ func (w *watch) conclude() {
 	w.quietly(func() {
 		if w.detach && !w.state.Ended() {
 			w.say(fmt.Sprintf("job %s is %s, and goes on: fresnel jobs show %s --server=%s", w.job, w.state, w.job, w.server))
+			return
+		}
+		if !w.state.Ended() {
+			w.say("the program has ended before its job, which was " + string(w.state))
 			return
 		}
 		text := fmt.Sprintf("%s after %s", w.state, lagText(time.Since(w.began)))

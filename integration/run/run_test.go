@@ -113,6 +113,29 @@ func TestAFailureTellsItsElement(t *testing.T) {
 	}
 }
 
+// TestAFunctionThatEndsItsProcessIsToldOf: in one of its own, with its step; in
+// the program's, where nobody is left who could know it.
+func TestAFunctionThatEndsItsProcessIsToldOf(t *testing.T) {
+	t.Parallel()
+	for environment, c := range map[string]struct {
+		status int
+		told   []string
+	}{
+		"process":  {1, []string{"in Leave: a bundle was tried", "exit status 3", "it was at work"}},
+		"loopback": {3, []string{"the program has ended before its job"}},
+	} {
+		out, err := exec.CommandContext(t.Context(), fresnel(t), "run", "--python="+python(t), "--environment="+environment, "testdata/exits.py").CombinedOutput()
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != c.status { //nolint:errorlint // as it is
+			t.Errorf("%s: %v", environment, err)
+		}
+		for _, want := range c.told {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%s: no %q:\n%s", environment, want, out)
+			}
+		}
+	}
+}
+
 // TestAFunctionThatHangsIsToldOf with its step and the line that it is at.
 func TestAFunctionThatHangsIsToldOf(t *testing.T) {
 	t.Parallel()

@@ -189,8 +189,15 @@ func (t *Tail) Describe(err error) string {
 	if len(t.last) == 0 {
 		return how + ", without a word"
 	}
-	return how + "; its last words:\n  " + strings.Join(t.last, "\n  ")
+	return how + LastWords + strings.Join(t.last, "\n"+Indent)
 }
+
+// LastWords stands between how a child ended and its last lines, which begin with
+// Indent.
+const (
+	LastWords = "; its last words:\n" + Indent
+	Indent    = "  "
+)
 
 // Hint is what is behind the end of a child that cannot say so itself, for an
 // error's text; empty if it can.
