@@ -9,7 +9,7 @@ import (
 	"fresnel/internal/beam"
 )
 
-func discard(beam.TransformID, string, []byte) error { return nil }
+func discard(beam.TransformID, string, fnapi.Payload) error { return nil }
 
 func benchBundle(d *fnapi.Descriptor, input ...string) *fnapi.Bundle {
 	b := bundle(d, &output{}, input...)

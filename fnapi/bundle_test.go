@@ -143,7 +143,7 @@ func TestAnOutputErrorFailsTheBundleOnly(t *testing.T) {
 	w := r.worker(fnapitest.Echo)
 	d := stage([]string{"out"})
 	b := bundle(d, &output{}, "x")
-	b.Output = func(beam.TransformID, string, []byte) error {
+	b.Output = func(beam.TransformID, string, fnapi.Payload) error {
 		return &beam.Error{Code: beam.ResourceExhausted, What: "disk full"}
 	}
 	_, err := finish(t, w.Start(b))

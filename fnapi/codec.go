@@ -12,7 +12,7 @@ import (
 
 // The Data stream carries nearly all bytes, so its messages bypass the proto
 // runtime: outgoing payloads are handed to the transport as they are, incoming
-// ones alias the one buffer that a message was read into.
+// ones alias the buffers that a message was read into.
 //
 // The wire format (beam_fn_api.proto):
 //
@@ -23,15 +23,23 @@ import (
 // elementsOut is an Elements message to send, already in wire format.
 type elementsOut struct{ wire mem.BufferSlice }
 
-// elementsIn is an Elements message that was received.
-type elementsIn struct{ entries []entry }
+// elementsIn is an Elements message that was received. It may be used for one
+// after the other.
+type elementsIn struct {
+	entries []entry
+	// buffers are the transport's, which the payloads of entries alias: until
+	// release.
+	buffers mem.BufferSlice
+	// wire and payloads are what slices of slices are made of.
+	wire, payloads [][]byte
+}
 
 // entry is one Elements.Data or Elements.Timers.
 type entry struct {
 	instruction, transform, family string
 	timers                         bool
 	last                           bool
-	data                           []byte
+	data                           Payload
 }
 
 // codec is grpc's proto codec, but for the messages of the Data stream and
@@ -52,7 +60,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *elementsIn:
-		return m.decode(data.Materialize())
+		return m.read(data)
 	case *fnpb.InstructionResponse:
 		return readResponse(data.Materialize(), m)
 	}
@@ -61,44 +69,100 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 
 var errWire = errors.New("malformed message")
 
-// decode keeps slices of wire.
-func (in *elementsIn) decode(wire []byte) error {
-	in.entries = in.entries[:0]
-	return eachField(wire, func(f field) error {
-		if f.typ != protowire.BytesType || f.num != 1 && f.num != 2 {
-			return nil
-		}
-		e := entry{timers: f.num == 2}
-		if err := e.decode(f.bytes); err != nil {
-			return err
-		}
-		in.entries = append(in.entries, e)
-		return nil
-	})
+// read holds on to data until release, unless it fails.
+func (in *elementsIn) read(data mem.BufferSlice) error {
+	in.release()
+	for _, b := range data {
+		in.wire = append(in.wire, b.ReadOnlyData())
+	}
+	if err := in.decode(in.wire); err != nil {
+		return err
+	}
+	data.Ref()
+	in.buffers = append(in.buffers, data...)
+	return nil
 }
 
-func (e *entry) decode(wire []byte) error {
-	return eachField(wire, func(f field) error {
-		switch f.typ {
-		case protowire.BytesType:
-			e.set(f.num, f.bytes)
-		case protowire.VarintType:
-			if f.num == 4 && !e.timers || f.num == 5 && e.timers {
-				e.last = f.value != 0
+// release gives the buffers back: from now on the payloads are not to be read.
+func (in *elementsIn) release() {
+	in.buffers.Free()
+	clear(in.buffers)
+	clear(in.entries)
+	clear(in.wire)
+	clear(in.payloads)
+	in.buffers, in.entries, in.wire, in.payloads = in.buffers[:0], in.entries[:0], in.wire[:0], in.payloads[:0]
+}
+
+// decode keeps slices of the pieces of wire.
+func (in *elementsIn) decode(wire [][]byte) error {
+	r := newWireReader(wire)
+	for r.left > 0 {
+		num, typ, ok := r.tag()
+		switch {
+		case !ok:
+			return errWire
+		case typ == protowire.BytesType && (num == 1 || num == 2):
+			if !in.entry(r, num == 2) {
+				return errWire
 			}
+		case !r.pass(num, typ, maxGroups):
+			return errWire
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
-func (e *entry) set(num protowire.Number, value []byte) {
+// entry reads one entry.
+func (in *elementsIn) entry(r *wireReader, timers bool) bool {
+	size, ok := r.size()
+	if !ok {
+		return false
+	}
+	e := entry{timers: timers}
+	rest := r.left - size // what is left behind the entry
+	for r.left > rest {
+		if !in.field(r, &e, rest) {
+			return false
+		}
+	}
+	in.entries = append(in.entries, e)
+	return r.left == rest
+}
+
+// field reads a field of an entry, behind which rest bytes are left.
+func (in *elementsIn) field(r *wireReader, e *entry, rest int) bool {
+	num, typ, ok := r.tag()
+	if !ok {
+		return false
+	}
+	switch typ {
+	case protowire.BytesType:
+		size, ok := r.size()
+		if !ok || r.left-size < rest {
+			return false
+		}
+		from := len(in.payloads)
+		in.payloads = r.take(in.payloads, size)
+		e.set(num, in.payloads[from:len(in.payloads):len(in.payloads)])
+		return true
+	case protowire.VarintType:
+		v, ok := r.varint()
+		if num == 4 && !e.timers || num == 5 && e.timers {
+			e.last = v != 0
+		}
+		return ok
+	}
+	return r.pass(num, typ, maxGroups)
+}
+
+func (e *entry) set(num protowire.Number, value Payload) {
 	switch {
 	case num == 1:
-		e.instruction = string(value)
+		e.instruction = value.text()
 	case num == 2:
-		e.transform = string(value)
+		e.transform = value.text()
 	case num == 3 && e.timers:
-		e.family = string(value)
+		e.family = value.text()
 	case num == 3, num == 4 && e.timers:
 		e.data = value
 	}

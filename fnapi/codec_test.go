@@ -16,12 +16,12 @@ import (
 // elements is a message as the proto runtime reads it.
 func elements(e *fnpb.Elements) (all []entry) {
 	for _, d := range e.GetData() {
-		all = append(all, entry{instruction: d.GetInstructionId(), transform: d.GetTransformId(), data: d.GetData(), last: d.GetIsLast()})
+		all = append(all, entry{instruction: d.GetInstructionId(), transform: d.GetTransformId(), data: Payload{d.GetData()}, last: d.GetIsLast()})
 	}
 	for _, t := range e.GetTimers() {
 		all = append(all, entry{
 			instruction: t.GetInstructionId(), transform: t.GetTransformId(), family: t.GetTimerFamilyId(),
-			timers: true, data: t.GetTimers(), last: t.GetIsLast(),
+			timers: true, data: Payload{t.GetTimers()}, last: t.GetIsLast(),
 		})
 	}
 	return all
@@ -46,14 +46,15 @@ func same(a, b []entry) bool {
 	for i := range a {
 		x, y := a[i], b[i]
 		if x.instruction != y.instruction || x.transform != y.transform || x.family != y.family ||
-			x.timers != y.timers || x.last != y.last || !bytes.Equal(x.data, y.data) {
+			x.timers != y.timers || x.last != y.last || !bytes.Equal(x.data.Joined(), y.data.Joined()) {
 			return false
 		}
 	}
 	return true
 }
 
-// FuzzElements holds the codec against the proto runtime.
+// FuzzElements holds the codec against the proto runtime, for messages in one
+// piece and in many.
 func FuzzElements(f *testing.F) {
 	seed := &fnpb.Elements{
 		Data:   []*fnpb.Elements_Data{{InstructionId: "i", TransformId: "t", Data: []byte("data")}, {IsLast: true}},
@@ -66,14 +67,17 @@ func FuzzElements(f *testing.F) {
 	f.Add(wire)
 	f.Add([]byte{0x0a, 0x80, 0x80, 0x80, 0x80, 0x10})
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		var got elementsIn
-		gotErr := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(wire)}, &got)
 		want := &fnpb.Elements{}
-		if err := proto.Unmarshal(wire, want); err != nil {
-			return // also for strings that are not UTF-8, which do no harm here
-		}
-		if gotErr != nil || !same(byKind(got.entries), elements(want)) {
-			t.Errorf("%x: got %+v, %v, want %+v", wire, got.entries, gotErr, elements(want))
+		wantErr := proto.Unmarshal(wire, want)
+		for _, size := range []int{len(wire) + 1, 3, 1} {
+			var got elementsIn
+			gotErr := newCodec().Unmarshal(inPieces(wire, size), &got)
+			if wantErr != nil {
+				continue // also for strings that are not UTF-8, which do no harm here
+			}
+			if gotErr != nil || !same(byKind(got.entries), elements(want)) {
+				t.Errorf("%x: got %+v, %v, want %+v", wire, got.entries, gotErr, elements(want))
+			}
 		}
 	})
 }
@@ -155,13 +159,13 @@ func readFeed(t *testing.T, f *feed) (data, timers []byte, ends int) {
 			if got.last {
 				ends++
 			}
-			if got.last && len(got.data) > 0 {
+			if got.last && got.data.Size() > 0 {
 				t.Error("data in an entry with is_last")
 			}
 			if got.timers {
-				timers = append(timers, got.data...)
+				timers = append(timers, got.data.Joined()...)
 			} else {
-				data = append(data, got.data...)
+				data = append(data, got.data.Joined()...)
 			}
 		}
 	}
@@ -181,7 +185,7 @@ func TestFeedThatIsCutSendsItsEnds(t *testing.T) {
 }
 
 // discard is what a bundle's output goes to in benchmarks.
-func discard(beam.TransformID, string, []byte) error { return nil }
+func discard(beam.TransformID, string, Payload) error { return nil }
 
 func BenchmarkFrames(b *testing.B) {
 	run := make([]byte, 100<<10)

@@ -127,10 +127,10 @@ type Bundle struct {
 	// a time, in order.
 	State StateHandler
 	// Output receives output as it arrives: data from sink transform (family "")
-	// or timers of a family. An element may span calls. The slice is the
+	// or timers of a family. An element may span calls. The bytes are not the
 	// callee's to keep. Calls for one bundle come one at a time. An error
 	// fails the bundle.
-	Output func(from beam.TransformID, family string, data []byte) error
+	Output func(from beam.TransformID, family string, data Payload) error
 }
 
 // TimerFamily names a timer stream.

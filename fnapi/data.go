@@ -101,7 +101,7 @@ func (w *worker) readData(ds *dataStream, stream fnpb.BeamFnData_DataServer) err
 		for _, e := range in.entries {
 			w.deliver(ds, e)
 		}
-		clear(in.entries)
+		in.release()
 	}
 }
 

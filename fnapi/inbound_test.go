@@ -91,7 +91,7 @@ func say(w *worker, st *stateStream, runs []*running, kind byte, id string, wire
 		}
 	case 1:
 		var in elementsIn
-		if in.decode(wire) == nil {
+		if in.decode([][]byte{wire}) == nil {
 			for _, e := range in.entries {
 				e.instruction = id
 				w.deliver(w.streams[0], e)

@@ -128,7 +128,7 @@ type output struct {
 	data map[string]string
 }
 
-func (o *output) add(from beam.TransformID, family string, data []byte) error {
+func (o *output) add(from beam.TransformID, family string, data fnapi.Payload) error {
 	name := string(from)
 	if family != "" {
 		name += "/" + family
@@ -138,7 +138,7 @@ func (o *output) add(from beam.TransformID, family string, data []byte) error {
 	if o.data == nil {
 		o.data = make(map[string]string)
 	}
-	o.data[name] += string(data)
+	o.data[name] += string(data.Joined())
 	return nil
 }
 

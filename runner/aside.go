@@ -73,8 +73,8 @@ func (a *aside) askWorker(ctx context.Context, w fnapi.Worker, input []byte) ([]
 	var out []byte
 	run := w.Start(&fnapi.Bundle{ID: a.job.asideID(a.stage), Descriptor: a.descriptor, Source: a.stage.Harness.Source,
 		Sinks: a.stage.Harness.Sinks, Input: [][]byte{input},
-		Output: func(_ beam.TransformID, _ string, data []byte) error {
-			out = append(out, data...)
+		Output: func(_ beam.TransformID, _ string, data fnapi.Payload) error {
+			out = append(out, data.Joined()...)
 			return nil
 		}})
 	select {

@@ -44,6 +44,7 @@ type outputCollector struct {
 	// how much of it was there when it was last looked at.
 	tail   []byte
 	looked int
+	seam   seam
 }
 
 // newCollector prepares to collect one bundle's output.

@@ -198,7 +198,7 @@ func (hb *harnessBundle) sideTokens() []fnapi.SideInputToken {
 
 // guardedOutput is output that survives a panic: it is called by the server's
 // goroutines (I7).
-func (hb *harnessBundle) guardedOutput(from beam.TransformID, family string, data []byte) (err error) {
+func (hb *harnessBundle) guardedOutput(from beam.TransformID, family string, data fnapi.Payload) (err error) {
 	defer guard(&err)
 	defer hb.arrived().Add(-1)
 	return hb.output(from, family, data)
@@ -213,16 +213,16 @@ func (hb *harnessBundle) arrived() *atomic.Int32 {
 }
 
 // output takes data and timers as they arrive.
-func (hb *harnessBundle) output(from beam.TransformID, family string, data []byte) error {
+func (hb *harnessBundle) output(from beam.TransformID, family string, data fnapi.Payload) error {
 	f, isTimer := hb.x.families[fnapi.TimerFamily{Transform: from, Family: family}]
 	if isTimer {
-		return hb.setTimers(f, data)
+		return hb.setTimers(f, data.Joined())
 	}
 	i, ok := hb.x.sinks[from]
 	if !ok {
 		return &beam.Error{Code: beam.BadData, Where: hb.x.stage.where(), What: "the harness sent output for transform " + string(from) + ", which its bundle does not have"}
 	}
-	if err := hb.collector.add(i, data); err != nil {
+	if err := hb.collector.addPieces(i, data); err != nil {
 		return hb.x.stage.badOutput(err)
 	}
 	return nil

@@ -150,8 +150,8 @@ func (hb *harnessBundle) askTruncated(inputs []input) ([]byte, error) {
 		req.Input = append(req.Input, in.data)
 	}
 	var out []byte
-	req.Output = func(_ beam.TransformID, _ string, data []byte) error {
-		out = append(out, data...)
+	req.Output = func(_ beam.TransformID, _ string, data fnapi.Payload) error {
+		out = append(out, data.Joined()...)
 		return nil
 	}
 	run := hb.worker.Start(req)

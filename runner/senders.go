@@ -110,25 +110,33 @@ func (s *keySender) element(el *coder.Element) error {
 	return nil
 }
 
-// deal copies the elements noted, which data is made of.
-func (s *keySender) deal(data []byte) {
+// deal copies the elements noted, which some bytes and pieces are made of.
+func (s *keySender) deal(data []byte, pieces ...[]byte) {
 	for i := range s.noted {
 		n := &s.noted[i]
-		s.put(n, data[:n.size])
-		data = data[n.size:]
+		b := s.roomFor(n)
+		left := n.size
+		for left > len(data) {
+			b.data = append(b.data, data...)
+			left -= len(data)
+			data, pieces = pieces[0], pieces[1:]
+		}
+		b.data = append(b.data, data[:left]...)
+		data = data[left:]
 	}
 	s.noted = s.noted[:0]
 }
 
-func (s *keySender) put(n *note, element []byte) {
+// roomFor is the block that an element goes into.
+func (s *keySender) roomFor(n *note) *openBlock {
 	b := &s.blocks[n.shard]
 	if len(b.data) >= maxBlock || len(b.data)+n.size > cap(b.data) {
 		s.makeRoom(n)
 	}
-	b.data = append(b.data, element...)
 	b.count++
 	b.least = min(b.least, n.at)
 	s.sums[n.shard] -= n.size
+	return b
 }
 
 // fullBlock is the size from which on a block without room is left as it is: to

@@ -165,7 +165,8 @@ func (s *session) request(in input, r *result) *fnapi.Bundle {
 	b := &fnapi.Bundle{
 		ID: fmt.Sprintf("%s/%d", s.m.id, s.m.bundles), Descriptor: s.descriptor, Source: h.Source, Sinks: h.Sinks,
 		Input: in.elements, Timers: in.timers, State: s,
-		Output: func(from beam.TransformID, name string, data []byte) error {
+		Output: func(from beam.TransformID, name string, payload fnapi.Payload) error {
+			data := payload.Joined()
 			if f, ok := s.timers[fnapi.TimerFamily{Transform: from, Family: name}]; ok {
 				return s.setTimers(fnapi.TimerFamily{Transform: from, Family: name}, f, data)
 			}
