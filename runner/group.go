@@ -116,7 +116,7 @@ func (x *groupExecutor) groupShard(b engine.Bundle, work engine.ShardWork, c *co
 	}
 	for _, in := range work.Blocks {
 		data := x.job.store.Block(uint64(in.Block.ID))
-		if err := takeIn(sh, in.Input, data, b.Watermark, b.Now, out); err != nil {
+		if err := takeInBlock(sh, in, data, b, out); err != nil {
 			return err
 		}
 		x.job.memory.hold(sh, &x.held[work.Shard])
@@ -142,6 +142,14 @@ func (x *groupExecutor) letGo() {
 	for _, held := range x.held {
 		x.job.memory.budget.Add(-held)
 	}
+}
+
+// takeInBlock is takeIn of a block of a bundle.
+func takeInBlock(sh *window.Shard, in engine.InputBlock, data []byte, b engine.Bundle, out *window.Output) error {
+	if in.Input == compactedInput {
+		return sh.AddCompacted(data, out)
+	}
+	return sh.AddCounted(data, in.Block.Count, in.Block.MinTime, b.Watermark, b.Now, out)
 }
 
 // takeIn adds a block that came by an input.

@@ -212,6 +212,32 @@ func (a *appending) settle(block []byte, count int, plain bool) {
 	a.touched = a.touched[:0]
 }
 
+// addWhole adds a block of elements in the global window.
+func (a *appending) addWhole(block []byte, count int, least beam.EventTime) error {
+	b, err := a.bucket(nil)
+	if b == nil {
+		a.s.droppedLate += int64(count - 1) // one is counted
+		return err
+	}
+	if a.s.g.stamps() {
+		b.least = min(b.least, least)
+	}
+	b.touchedBytes = len(block)
+	if len(block) < sharedSize {
+		a.openTail(b)
+		b.tail.data = append(b.tail.data, block...)
+		b.segments[len(b.segments)-1].count += count
+	} else {
+		a.bytes += int64(len(block))
+		b.segments = append(b.segments, segment{held: &held{data: block, refs: 1, size: len(block)}, count: count, wm: a.s.wm})
+		b.tail = nil
+	}
+	b.count += count
+	b.bytes, b.touchedBytes = b.bytes+len(block), 0
+	a.holds.set(b, int64(b.least))
+	return nil
+}
+
 func offsets(spans []span) []uint32 {
 	at := make([]uint32, len(spans))
 	for i, s := range spans {

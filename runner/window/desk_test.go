@@ -111,7 +111,8 @@ func (d *desk) add(words ...string) error {
 		key, value, _ := strings.Cut(kv, "=")
 		block = d.element(block, key, value, seconds(at))
 	}
-	return d.shard.Add(block, d.wm, d.now, &d.out)
+	count, least := counted(d.g, block)
+	return d.shard.AddCounted(block, count, least, d.wm, d.now, &d.out)
 }
 
 func (d *desk) advance() error { return d.shard.Advance(d.wm, d.now, &d.out) }
@@ -184,4 +185,16 @@ func seconds(s string) beam.EventTime {
 		panic(err)
 	}
 	return beam.EventTime(f * 1000)
+}
+
+// counted is what the collector knows of a block.
+func counted(g *Grouping, block []byte) (count int, least beam.EventTime) {
+	least = beam.MaxEventTime
+	for at := 0; at < len(block); count++ {
+		var e coder.Element
+		n, err := g.Input.Scan(block[at:], &e)
+		must(err)
+		at, least = at+n, min(least, e.Hold)
+	}
+	return count, least
 }

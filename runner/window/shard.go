@@ -51,6 +51,19 @@ func (s *Shard) Add(block []byte, wm beam.EventTime, now time.Time, out *Output)
 	return s.add(block, instantOf(now), out)
 }
 
+// AddCounted is Add of a block of which the number of elements and the least of
+// their timestamps are known: where nothing else matters, it is not looked at.
+func (s *Shard) AddCounted(block []byte, count int, least beam.EventTime, wm beam.EventTime, now time.Time, out *Output) error {
+	a, ok := s.way.(*appending)
+	if !ok || s.g.window.Kind() != coder.KindGlobalWindow || least < wm || len(block) >= maxPart {
+		return s.Add(block, wm, now, out)
+	}
+	if err := s.advanceTo(wm, out); err != nil {
+		return err
+	}
+	return a.addWhole(block, count, least)
+}
+
 // Advance fires all that is due at the watermark wm and the processing time
 // now. MaxEventTime closes every window.
 func (s *Shard) Advance(wm beam.EventTime, now time.Time, out *Output) error {
