@@ -90,7 +90,7 @@ func (j *job) engineOptions() engine.Options {
 	retries, lost := j.retries()
 	return engine.Options{
 		Streaming: j.plan.Streaming, TargetBundle: 300 * time.Millisecond,
-		MaxBundleBytes: 32 << 20, MaxBundleElements: j.runner.maxBundle, BusyLimit: 0.7,
+		MaxBundleBytes: 32 << 20, MaxBundleOutput: j.runner.maxOutput(), MaxBundleElements: j.runner.maxBundle, BusyLimit: 0.7,
 		SplitAfter: j.runner.splitAfter, UserRetries: retries, LostRetries: lost, Backoff: 100 * time.Millisecond,
 		MaxPendingBytes: j.runner.cfg.MaxPendingBytes, Durable: j.journal != nil,
 	}

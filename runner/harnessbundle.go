@@ -27,6 +27,9 @@ type harnessBundle struct {
 	due    []fnapi.TimerData
 	// last: it is one of the end of a drain.
 	last bool
+	// emitted is the size of the output so far, full that at which the engine is told
+	// next that it is much.
+	emitted, full int
 	// dropped counts elements that came after the end of their window.
 	dropped int
 
@@ -73,7 +76,7 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}, last: x.atTheEnd(b)}
+	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}, last: x.atTheEnd(b), full: x.job.runner.maxOutput()}
 	if x.stage.plan.Keyed {
 		hb.txn = store.NewTxn(x.job.store.Snapshot())
 		hb.token = x.caches.token(b)
@@ -225,7 +228,20 @@ func (hb *harnessBundle) output(from beam.TransformID, family string, data fnapi
 	if err := hb.collector.addPieces(i, data); err != nil {
 		return hb.x.stage.badOutput(err)
 	}
+	hb.swell(data.Size())
 	return nil
+}
+
+// swell counts output, and tells the engine each time when it is much.
+func (hb *harnessBundle) swell(size int) {
+	hb.emitted += size
+	if hb.emitted < hb.full {
+		return
+	}
+	hb.full = hb.emitted + hb.x.job.runner.maxOutput()
+	hb.x.job.spawn(func() {
+		hb.x.job.send(report{event: engine.Event{OutputFull: &engine.OutputFull{Bundle: hb.b.ID}}})
+	})
 }
 
 // finish completes the outcome with what the response says.

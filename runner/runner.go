@@ -73,10 +73,24 @@ type Runner struct {
 	running map[beam.JobID]*job
 	// maxBundle bounds the elements of a bundle, where a block does not have more.
 	maxBundle int
+	// output is what a bundle should put out at most, usualOutput if zero.
+	output int
 	// splitAfter is how long a bundle must have run to be split, 0 for the engine's
 	// default.
 	splitAfter time.Duration
 	connectors map[string]connectors.Connector
+}
+
+// usualOutput is what a bundle should put out at most.
+const usualOutput = 32 << 20
+
+// maxOutput is that, or less where memory is short.
+func (r *Runner) maxOutput() int {
+	most := orDefault(r.output, usualOutput)
+	if limit := r.cfg.MemoryLimit; limit > 0 {
+		most = int(min(int64(most), max(limit/8, 1)))
+	}
+	return most
 }
 
 // maxBundle is what a bundle has at most, for what a failure costs.

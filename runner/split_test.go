@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,6 +81,49 @@ func TestARetryAfterASplitRunsThePrimaries(t *testing.T) {
 	out := r.sink("out")
 	r.start(simple()).mustEnd()
 	out.want(want...)
+}
+
+// TestABundleThatPutsOutMuchIsCutShort: no slot idles, and nothing is slow. What is
+// still to do makes bundles of about as much output.
+func TestABundleThatPutsOutMuchIsCutShort(t *testing.T) {
+	r := newRig(t)
+	elements, want := numbers(100)
+	const first = 8 // of 16 elements that a first bundle may have
+	r.runner.output = first * len(elements[0])
+	var mu sync.Mutex
+	var sizes []int
+	r.do["make"] = create(elements...)
+	r.do["work"] = func(c *call) error {
+		var all [][]byte
+		if err := c.each(func(e *item) error { all = append(all, e.Raw); return nil }); err != nil {
+			return err
+		}
+		if len(all) > first {
+			split := make(chan struct{})
+			c.OnSplit(func(req *fnpb.ProcessBundleSplitRequest) *fnpb.ProcessBundleSplitResponse {
+				c.OnSplit(nil)
+				defer close(split)
+				for _, d := range req.GetDesiredSplits() {
+					if d.GetFractionOfRemainder() > 0.01 {
+						t.Errorf("it is to keep %v", d.GetFractionOfRemainder())
+					}
+				}
+				return c.channelSplit(first)
+			})
+			all = all[:first]
+			defer func() { <-split }()
+		}
+		mu.Lock()
+		sizes = append(sizes, len(all))
+		mu.Unlock()
+		return c.out(all...)
+	}
+	out := r.sink("out")
+	r.start(simple()).mustEnd()
+	out.want(want...)
+	if slices.Max(sizes) > first {
+		t.Errorf("bundles of %v elements", sizes)
+	}
 }
 
 // sized is a restriction of a splittable DoFn: how many elements are to come.

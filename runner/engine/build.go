@@ -49,6 +49,7 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxBundleElements, math.MaxInt)
 	def(&o.fine, fineBits)
 	def(&o.MaxBundleBytes, math.MaxInt)
+	def(&o.MaxBundleOutput, math.MaxInt)
 	return o
 }
 

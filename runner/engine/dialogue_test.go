@@ -115,6 +115,8 @@ func (d *dialogue) event(w words, body []string) Event {
 		return Event{BundleFailed: &BundleFailed{Bundle: d.ended(w.bare[1]), Err: failure(w.bare[2])}}
 	case "split":
 		return Event{SplitDone: d.split(d.named(w.bare[1]), w, body)}
+	case "full":
+		return Event{OutputFull: &OutputFull{Bundle: d.named(w.bare[1])}}
 	case "written":
 		stage, shard := d.place(w.bare[1])
 		return Event{EntryWritten: &EntryWritten{Stage: stage, Shard: shard, N: int64(arg(2))}}
@@ -235,7 +237,7 @@ func (d *dialogue) edgeSpec(w words) EdgeSpec {
 func options(w words) Options {
 	o := Options{Streaming: w.has("streaming"), TargetBundle: w.dur("target"), Backoff: w.dur("backoff"),
 		UserRetries: w.num("user", 0), LostRetries: w.num("lost", 3),
-		MaxBundleElements: w.num("elements", 0), MaxBundleBytes: w.num("bytes", 0),
+		MaxBundleElements: w.num("elements", 0), MaxBundleBytes: w.num("bytes", 0), MaxBundleOutput: w.num("output", 0),
 		MaxPendingBytes: int64(w.num("pending", 0)), Durable: w.has("durable")}
 	return o
 }

@@ -59,7 +59,9 @@
 //   - but at least what is worth the fixed cost of a bundle, so that little work
 //     is done in one bundle with many shards;
 //   - at most what should take Options.TargetBundle. Fixed and marginal cost are
-//     measured by a regression that forgets, and the first bundles are small.
+//     measured by a regression that forgets, and the first bundles are small;
+//   - at most what should put out Options.MaxBundleOutput. A running bundle that
+//     puts out more is cut short (yield.go).
 //
 // A small bundle, one that is not worth its fixed cost, starts at once on an idle
 // worker that is busy for less than Options.BusyLimit; above that it waits a

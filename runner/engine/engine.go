@@ -130,6 +130,8 @@ func (e *Engine) apply(ev *Event) {
 		e.bundleFailed(ev.BundleFailed)
 	case ev.SplitDone != nil:
 		e.splitDone(ev.SplitDone)
+	case ev.OutputFull != nil:
+		e.outputFull(ev.OutputFull)
 	case ev.EntryWritten != nil:
 		e.entryWritten(*ev.EntryWritten)
 	case ev.Durable != nil:

@@ -18,6 +18,7 @@ type Event struct {
 	BundleDone    *BundleDone
 	BundleFailed  *BundleFailed
 	SplitDone     *SplitDone
+	OutputFull    *OutputFull
 	EntryWritten  *EntryWritten
 	// Durable tells that all commits up to the number are durable.
 	Durable *CommitSeq
@@ -79,6 +80,10 @@ type SplitDone struct {
 	Primary  []ShardBlocks
 	Residual []ShardBlocks
 }
+
+// OutputFull tells that a running bundle has put out more than
+// Options.MaxBundleOutput, or that much again.
+type OutputFull struct{ Bundle BundleID }
 
 // ShardBlocks are blocks of one shard, in order.
 type ShardBlocks struct {

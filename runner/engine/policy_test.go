@@ -31,7 +31,9 @@ type workshop struct {
 	busy    map[int]time.Duration
 	bundles []Bundle
 	latency []time.Duration
-	splits  int
+	// size is that of an element, 100 bytes if zero.
+	size   int
+	splits int
 	// splittable harnesses split when asked, in the middle of what is left.
 	splittable bool
 }
@@ -138,7 +140,11 @@ func elements(b Bundle) int {
 func (w *workshop) block(n int) Block {
 	w.lastID++
 	w.born[w.lastID] = w.now
-	return Block{ID: w.lastID, Count: n, Bytes: 100 * n, MinTime: 0, Hold: 0}
+	size := w.size
+	if size == 0 {
+		size = 100
+	}
+	return Block{ID: w.lastID, Count: n, Bytes: size * n, MinTime: 0, Hold: 0}
 }
 
 // arrive has the source's running bundle bring blocks, one for each shard given.
@@ -468,6 +474,32 @@ func TestComputingCode(t *testing.T) {
 	t.Logf("%d elements done after %v, ideally %v, %d bundles, %d crowded", len(w.latency), end, ideal, bundles, crowded)
 	if len(w.latency) != 800 || end > ideal*11/10 || crowded > bundles/3 {
 		t.Errorf("%d elements done after %v, ideally %v", len(w.latency), end, ideal)
+	}
+}
+
+// TestLargeElementsTakeLong: that 1 MB takes some milliseconds is no sign of code
+// that waits, unless it is far more than that.
+func TestLargeElementsTakeLong(t *testing.T) {
+	for _, c := range []struct {
+		element time.Duration
+		waits   bool
+		most    int // bundles at once
+	}{{6 * time.Millisecond, false, 2}, {40 * time.Millisecond, true, maxWidth}} {
+		w := newWorkshop(t, oneStage(false, false, 4, 2))
+		w.element[1], w.waits, w.size = c.element, c.waits, 1<<20
+		w.up(1)
+		most := 0
+		w.emit = func(Bundle) Outcome {
+			most = max(most, len(w.running)+1)
+			return Outcome{}
+		}
+		for range 50 {
+			w.arrive(0, map[int]int{0: 4, 1: 4, 2: 4, 3: 4})
+		}
+		w.until(30 * time.Second)
+		if len(w.latency) != 800 || most > c.most || c.waits && most <= 2 {
+			t.Errorf("elements of 1 MB and %v: %d done, %d bundles at once", c.element, len(w.latency), most)
+		}
 	}
 }
 

@@ -99,7 +99,7 @@ func (st *stage) laneAt(w *worker) *lane {
 // pending, at least what is worth the fixed cost, at most what the target time
 // allows.
 func (e *Engine) room(st *stage) room {
-	limit := min(st.cost.limit(e.TargetBundle), e.MaxBundleElements)
+	limit := e.limit(st)
 	if st.waits() && st.cost.seen == 0 {
 		limit = min(probe, limit)
 	}
@@ -179,7 +179,7 @@ func (e *Engine) crowding(w *worker) float64 {
 
 // worthwhile tells whether the bundle that a lane would give is not small.
 func (e *Engine) worthwhile(st *stage, l *lane) bool {
-	enough := min(st.cost.enough(), st.cost.limit(e.TargetBundle), e.MaxBundleElements)
+	enough := min(st.cost.enough(), e.limit(st))
 	elements := 0
 	for _, i := range l.shards {
 		if st.class(i) != st.class(l.shards[0]) {

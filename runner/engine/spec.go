@@ -111,6 +111,9 @@ type Options struct {
 	// MaxBundleBytes and MaxBundleElements cap a bundle whatever was measured; 0 is
 	// no cap. A single block may be larger.
 	MaxBundleBytes, MaxBundleElements int
+	// MaxBundleOutput is how many bytes a bundle should put out at most; 0 is no
+	// limit. One of a stage that cannot be split, or of one element, may make more.
+	MaxBundleOutput int
 	// SplitAfter is how long a bundle must have run to be split, 50 ms by default.
 	SplitAfter time.Duration
 	// BusyLimit is the share of a worker's time (0..1) above which small bundles

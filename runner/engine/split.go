@@ -12,6 +12,8 @@ type splitAsked struct {
 	// waiting for an answer, to a checkpoint or to a plain split.
 	waiting    bool
 	checkpoint bool
+	// full: it has put out too much to go on.
+	full bool
 	// next is the earliest time for another plain split, nextCheckpoint the time
 	// of the next checkpoint; 0 before the first.
 	next, nextCheckpoint instant
@@ -55,6 +57,9 @@ func (e *Engine) askSplit(b *bundle, idle bool) {
 	case b.asked.waiting:
 	case e.checkpointDue(b):
 		e.ask(b, 0, true)
+	case b.asked.full && b.divides():
+		b.asked.full = false
+		e.ask(b, cutShort, false)
 	case idle && e.splitDue(b):
 		e.ask(b, 0.5, false)
 	}

@@ -54,6 +54,7 @@ type backlog struct {
 	bundles, failures int
 	consumed          amount
 	cost              cost
+	yield             yield
 	width             width
 }
 

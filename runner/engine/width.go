@@ -30,8 +30,11 @@ type width struct {
 
 const (
 	maxWidth = 16
-	// slow is the time of an element from which on it may be waiting.
-	slow = time.Millisecond
+	// slow is the time of an element from which on it may be waiting, slowByte what
+	// each of its bytes adds: a megabyte takes Python 4 to 7 ms by itself, and twice
+	// as long beside another bundle.
+	slow     = time.Millisecond
+	slowByte = instant(25 * time.Nanosecond)
 	// probeTime is how long a width is tried at least.
 	probeTime = instant(40 * time.Millisecond)
 	// probe is how many elements go in a bundle of a stage that is known to be slow,
@@ -135,6 +138,10 @@ func (e *Engine) widen(st *stage) bool {
 	return true
 }
 
+// computes notes that the code of the stage does not wait: it was seen to put out
+// very much.
+func (d *width) computes() { *d = width{rest: restFor, failed: d.failed} }
+
 // due is when a width has been tried for long enough: longer if no bundle has
 // told of it.
 func (d *width) due() instant {
@@ -147,11 +154,18 @@ func (d *width) due() instant {
 	return d.since + probeTime
 }
 
+// slowness is the time from which on elements of some size are slow: nothing that
+// only moves their bytes takes as long.
+func slowness(a amount) instant {
+	return instant(a.elements)*instant(slow) + instant(a.bytes)*slowByte
+}
+
 // isSlow tells whether the elements of a stage take long enough to be waiting
 // for something. Before any has ended, those in flight tell.
 func (e *Engine) isSlow(st *stage) bool {
 	if st.width.w > 0 {
-		return st.width.y/st.width.w >= float64(slow)
+		mean := st.width.y / st.width.w
+		return mean*float64(st.consumed.elements) >= float64(slowness(st.consumed))
 	}
 	for _, w := range st.pool.workers {
 		if w == nil {
@@ -161,7 +175,7 @@ func (e *Engine) isSlow(st *stage) bool {
 			if b.stage != st || b.size.elements == 0 {
 				continue
 			}
-			due := b.started + max(probeTime, instant(b.size.elements)*instant(slow))
+			due := b.started + max(probeTime, slowness(b.size))
 			if due <= e.now {
 				return true
 			}
