@@ -5,6 +5,7 @@
 // makes it panic; what cannot be run is refused with the transform's name.
 //
 //	pipeline proto                      what the pass leaves
+//	  │ unfold      the parts of stages that the client has fused by itself
 //	  │ leaves      leaf transforms and known composites, checked one by one
 //	  │ link        producers, readers, topological order; no cycles
 //	  │ combine     precombine, group, merge, extract for each CombinePerKey

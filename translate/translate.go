@@ -30,6 +30,7 @@ type pass struct {
 }
 
 var passes = []pass{
+	{"unfold", unfold},
 	{"leaves", leaves},
 	{"link", link},
 	{"combine", liftCombiners},
