@@ -27,6 +27,8 @@ type collector struct {
 	// lane is the shard that Keep edges start from.
 	lane    int
 	outputs []*outputCollector
+	// elements counts those that have come in.
+	elements int
 	// rests are those whose tokens are in what is added just now.
 	rests []*rest
 }
@@ -171,6 +173,7 @@ func (o *outputCollector) scan(data []byte) (int, error) {
 			break
 		}
 		if err == nil {
+			o.c.elements++
 			all.grow(n, el.Hold)
 			err = o.element(data, all.end, &el)
 		}

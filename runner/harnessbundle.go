@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ type harnessBundle struct {
 	last bool
 	// emitted is the size of the output so far, full that at which the engine is told
 	// next that it is much.
-	emitted, full int
+	emitted, full amount
 	// dropped counts elements that came after the end of their window.
 	dropped int
 
@@ -76,7 +77,8 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}, last: x.atTheEnd(b), full: x.job.runner.maxOutput()}
+	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}, last: x.atTheEnd(b)}
+	hb.full = hb.much()
 	if x.stage.plan.Keyed {
 		hb.txn = store.NewTxn(x.job.store.Snapshot())
 		hb.token = x.caches.token(b)
@@ -234,14 +236,36 @@ func (hb *harnessBundle) output(from beam.TransformID, family string, data fnapi
 
 // swell counts output, and tells the engine each time when it is much.
 func (hb *harnessBundle) swell(size int) {
-	hb.emitted += size
-	if hb.emitted < hb.full {
+	hb.emitted.bytes += size
+	hb.emitted.elements = hb.collector.elements
+	if hb.emitted.bytes < hb.full.bytes && hb.emitted.elements < hb.full.elements {
 		return
 	}
-	hb.full = hb.emitted + hb.x.job.runner.maxOutput()
+	most := hb.much()
+	hb.full = amount{hb.emitted.bytes + most.bytes, hb.emitted.elements + most.elements}
 	hb.x.job.spawn(func() {
 		hb.x.job.send(report{event: engine.Event{OutputFull: &engine.OutputFull{Bundle: hb.b.ID}}})
 	})
+}
+
+// The size of what an unbounded read puts out from which on it is checkpointed,
+// though its time is not over. Harnesses send what they put out in pieces of up to
+// 10 MB, so that it is known no sooner.
+const (
+	fullBytes    = 8 << 20
+	fullElements = 50_000
+)
+
+// amount is a size of data.
+type amount struct{ bytes, elements int }
+
+// much is after how much output the engine is told.
+func (hb *harnessBundle) much() amount {
+	most := hb.x.job.runner.maxOutput()
+	if hb.x.stage.spec.CheckpointAfter > 0 {
+		return amount{min(most, fullBytes), fullElements}
+	}
+	return amount{most, math.MaxInt32}
 }
 
 // finish completes the outcome with what the response says.

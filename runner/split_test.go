@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,9 +15,11 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
 	"fresnel/runner/engine"
+	"fresnel/translate"
 )
 
 // channelSplit is the answer that gives back all elements from keep on.
@@ -293,6 +296,51 @@ func TestADrainTruncatesEndlessReads(t *testing.T) {
 			for i := range len(seen) {
 				if !seen[fmt.Sprint("a=", i)] {
 					t.Errorf("%d is missing of %d", i, len(seen))
+				}
+			}
+		})
+	}
+}
+
+// TestAnEndlessReadIsFull of many elements or of large ones, again after as much; one with an end
+// is not.
+func TestAnEndlessReadIsFull(t *testing.T) {
+	t.Parallel()
+	small, large := elem(0, "k", "v"), elem(0, "k", strings.Repeat("v", 1<<20))
+	for _, test := range []struct {
+		name    string
+		piece   []byte
+		pieces  int
+		endless bool
+		want    int
+	}{
+		{"a few", bytes.Repeat(small, 1000), 49, true, 0},
+		{"many", bytes.Repeat(small, 1000), 101, true, 2},
+		{"large", large, 17, true, 2},
+		{"with an end", large, 17, false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, 0, mainEdge(1, translate.Keep))
+			b.job.ctx, b.job.reports, b.job.runner = t.Context(), make(chan report, test.pieces), &Runner{}
+			x := &harnessExecutor{job: b.job, stage: &stage{}, sinks: map[beam.TransformID]int{"out": 0}}
+			if test.endless {
+				x.stage.spec.CheckpointAfter = time.Hour
+			}
+			hb := &harnessBundle{x: x, b: engine.Bundle{ID: 7}, collector: b.collector}
+			hb.full = hb.much()
+			for range test.pieces {
+				if err := hb.output("out", "", fnapi.Payload{test.piece}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.job.work.Wait()
+			if got := len(b.job.reports); got != test.want {
+				t.Fatalf("the engine was told %d times, not %d", got, test.want)
+			}
+			for range test.want {
+				if r := <-b.job.reports; r.event.OutputFull == nil || r.event.OutputFull.Bundle != 7 {
+					t.Errorf("%+v", r.event)
 				}
 			}
 		})

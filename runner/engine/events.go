@@ -70,7 +70,7 @@ type BundleFailed struct {
 // SplitDone answers a SplitRequest, before the end of the bundle. With Accepted,
 // the bundle's input becomes Primary, and Residual is put in the queue: in
 // front, in the place of what it was cut from (behind what is queued, if it was
-// a checkpoint that CheckpointAfter asked for; what is cut from a running element
+// a checkpoint, by CheckpointAfter or OutputFull; what is cut from a running element
 // should then come last, so that the others have their turn). For a shard that
 // is not named nothing changes: a bundle of several shards names each that the
 // split has touched, or a retry would run what was given away once more.

@@ -454,6 +454,21 @@ func TestWaitingCode(t *testing.T) {
 	}
 }
 
+// TestCodeThatWaitsForLong: where all is in two bundles, neither of which ends for minutes, they are
+// split to wait at once.
+func TestCodeThatWaitsForLong(t *testing.T) {
+	w := newWorkshop(t, oneStage(false, false, 4, 2))
+	w.element[1], w.waits, w.splittable = 10*time.Second, true, true
+	w.up(1)
+	w.arrive(0, map[int]int{0: 25, 1: 25, 2: 25, 3: 25})
+	w.until(10 * time.Minute)
+	end, most := w.percentile(100), 80*time.Second // 16 at once would take 63
+	t.Logf("%d elements done after %v, %d bundles, %d splits", len(w.latency), end, len(w.bundles), w.splits)
+	if len(w.latency) != 100 || end > most {
+		t.Errorf("%d elements done after %v", len(w.latency), end)
+	}
+}
+
 // TestComputingCode: elements that take long because they compute do not.
 func TestComputingCode(t *testing.T) {
 	w := newWorkshop(t, oneStage(false, false, 4, 2))

@@ -36,7 +36,7 @@ type StageSpec struct {
 	// Outputs is the number of outputs that edges may start from.
 	Outputs int
 	// CheckpointAfter, if not 0, has a running bundle split with fraction 0 when it
-	// has run that long (unbounded splittable DoFns).
+	// has run that long, or is full before (unbounded splittable DoFns).
 	CheckpointAfter time.Duration
 	// Splittable stages may have their running bundles split when a slot idles (not
 	// those with CheckpointAfter).

@@ -25,19 +25,24 @@ type splitAsked struct {
 // idles.
 func (e *Engine) askSplits() {
 	for _, p := range e.pools {
-		hungry, asked := e.hungry(p), 0
+		hungry, asked := e.hungry(p), 0 // plain splits under way
 		for _, w := range p.workers {
 			if w == nil {
 				continue
 			}
 			for _, b := range w.running {
-				e.askSplit(b, hungry && (p.free(b.stage) > asked || asked == 0 && b.divides() && b.stage.width.pays() && e.widen(b.stage)))
+				e.askSplit(b, hungry && (p.free(b.stage) > asked || asked == 0 && e.widenFor(b)))
 				if b.asked.waiting && !b.asked.checkpoint {
 					asked++
 				}
 			}
 		}
 	}
+}
+
+// widenFor makes room for a part of a bundle where that is worth a split.
+func (e *Engine) widenFor(b *bundle) bool {
+	return b.divides() && (b.stage.width.pays() || e.overdue(b)) && e.widen(b.stage)
 }
 
 // hungry tells whether nothing is ready that a slot could take: what is gathered
@@ -70,22 +75,22 @@ func (e *Engine) ask(b *bundle, fraction float64, checkpoint bool) {
 	e.ready.Splits = append(e.ready.Splits, SplitRequest{Bundle: b.id, Fraction: fraction})
 }
 
-// checkpointDue tells whether the bundle has run for CheckpointAfter, or has
-// been running when the drain began.
+// checkpointDue tells whether the bundle has run for CheckpointAfter, is full, or
+// has been running when the drain began.
 func (e *Engine) checkpointDue(b *bundle) bool {
 	after := instant(b.stage.CheckpointAfter)
 	if after <= 0 {
 		return false
 	}
 	due := max(b.started+after, b.asked.nextCheckpoint)
-	if (e.state == Draining && !b.drains || e.state == Halting) && b.asked.nextCheckpoint == 0 {
+	if b.asked.full || (e.state == Draining && !b.drains || e.state == Halting) && b.asked.nextCheckpoint == 0 {
 		due = e.now
 	}
 	if due > e.now {
 		e.wakeAt(due)
 		return false
 	}
-	b.asked.nextCheckpoint = e.now + after
+	b.asked.nextCheckpoint, b.asked.full = e.now+after, false
 	return true
 }
 
@@ -130,6 +135,7 @@ func (e *Engine) splitDone(ev *SplitDone) {
 		b.asked.refused++
 		return
 	}
+	b.asked.full = b.asked.full && !b.asked.checkpoint // it is about to end
 	if err := b.checkSplit(ev); err != nil {
 		e.broke(b.stage, err)
 		return

@@ -37,6 +37,9 @@ const (
 	slowByte = instant(25 * time.Nanosecond)
 	// probeTime is how long a width is tried at least.
 	probeTime = instant(40 * time.Millisecond)
+	// overdueAfter is how long a bundle runs until it is split to try more width,
+	// though none of its stage has ended yet that would tell what that brings.
+	overdueAfter = instant(time.Second)
 	// probe is how many elements go in a bundle of a stage that is known to be slow,
 	// and nothing else.
 	probe = 2
@@ -98,6 +101,20 @@ func (d *width) judge(slots int, now instant) {
 func (d *width) pays() bool {
 	best, known := d.best()
 	return known && best > d.n
+}
+
+// overdue tells whether the bundle takes so long that its elements must be slow,
+// and none of its stage has told how slow.
+func (e *Engine) overdue(b *bundle) bool {
+	if b.stage.width.w > 0 {
+		return false
+	}
+	due := b.started + overdueAfter
+	if due > e.now {
+		e.wakeAt(due)
+		return false
+	}
+	return true
 }
 
 func (d *width) set(n int, now instant) { d.n, d.since, d.told = n, now, 0 }
