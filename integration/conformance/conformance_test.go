@@ -35,6 +35,8 @@ func TestPortableRunnerSuite(t *testing.T) {
 		{name: "PortableRunnerTestWithSubprocesses"},
 		{name: "PortableRunnerTestWithSubprocessesAndMultiWorkers"},
 		{name: "PortableRunnerTestWithLoopback"},
+		{name: "PortableRunnerTestStreaming"},                  // as FlinkRunnerTestStreaming has it
+		{name: "PortableRunnerTestOptimized"},                  // as FlinkRunnerTestOptimized has it
 		{name: "PortableRunnerTestWithDocker", slow: true},     // no class of Beam's; the same processes where there is no Docker
 		{name: "PortableRunnerTestWithWorkerPool", slow: true}, // no class of Beam's; new processes for every pipeline
 	} {

@@ -1,9 +1,7 @@
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.apache.beam.fn.harness.ExternalWorkerService;
 import org.apache.beam.model.jobmanagement.v1.JobApi;
@@ -83,13 +81,10 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
                 .build());
     JobApi.RunJobRequest run =
         JobApi.RunJobRequest.newBuilder().setPreparationId(prepared.getPreparationId()).build();
-    Map<String, String> ids = new HashMap<>();
-    proto.getComponents().getTransformsMap().forEach((id, t) -> ids.put(t.getUniqueName(), id));
-    return await(jobs, jobs.run(run).getJobId(), ids);
+    return await(jobs, jobs.run(run).getJobId());
   }
 
-  private static PipelineResult await(
-      JobServiceBlockingStub jobs, String id, Map<String, String> ids) {
+  private static PipelineResult await(JobServiceBlockingStub jobs, String id) {
     String error = "there is no message";
     JobApi.JobState.Enum state = JobApi.JobState.Enum.UNSPECIFIED;
     Iterator<JobApi.JobMessagesResponse> messages =
@@ -108,17 +103,17 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
           new RuntimeException("the job ended as " + state + ": " + error));
     }
     JobApi.GetJobMetricsRequest ask = JobApi.GetJobMetricsRequest.newBuilder().setJobId(id).build();
-    return new Done(jobs.getJobMetrics(ask).getMetrics(), ids);
+    return new Done(jobs.getJobMetrics(ask).getMetrics());
   }
 
   /** A job that has ended well. */
   private static class Done implements PipelineResult {
     private final MetricResults metrics;
 
-    Done(JobApi.MetricResults all, Map<String, String> ids) {
+    Done(JobApi.MetricResults all) {
       MetricQueryResults found =
           MetricsContainerStepMap.asMetricResults(
-                  users(all.getAttemptedList(), ids), users(all.getCommittedList(), ids))
+                  users(all.getAttemptedList()), users(all.getCommittedList()))
               .allMetrics();
       metrics =
           new DefaultMetricResults(
@@ -130,17 +125,13 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
               named(found.getHistograms()));
     }
 
-    /** The user's metrics, by the ids of steps, which Beam's tests know: the job has their names. */
-    private static MetricsContainerStepMap users(
-        List<MonitoringInfo> infos, Map<String, String> ids) {
+    /** The user's metrics, under the names of steps that the job tells. */
+    private static MetricsContainerStepMap users(List<MonitoringInfo> infos) {
       MetricsContainerStepMap steps = new MetricsContainerStepMap();
       for (MonitoringInfo info : infos) {
-        String step = info.getLabelsOrDefault("PTRANSFORM", "");
         if (info.getUrn().startsWith("beam:metric:user:")) {
-          String id = ids.getOrDefault(step, step);
-          steps
-              .getContainer(id)
-              .update(Collections.singletonList(info.toBuilder().putLabels("PTRANSFORM", id).build()));
+          String step = info.getLabelsOrDefault("PTRANSFORM", "");
+          steps.getContainer(step).update(Collections.singletonList(info));
         }
       }
       return steps;

@@ -9,6 +9,7 @@ import os
 
 from apache_beam.options.pipeline_options import DebugOptions
 from apache_beam.options.pipeline_options import PortableOptions
+from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.portability import portable_runner_test as suite
 
 
@@ -68,3 +69,23 @@ class PortableRunnerTestWithWorkerPool(Endpoint, suite.PortableRunnerTest):
 
 class PortableRunnerTestWithDocker(Endpoint, suite.PortableRunnerTest):
   environment_type = 'DOCKER'
+
+
+class PortableRunnerTestStreaming(Endpoint, suite.PortableRunnerTest):
+  """As Beam's FlinkRunnerTestStreaming has it: every job is a streaming one."""
+  environment_type = 'LOOPBACK'
+
+  def create_options(self):
+    options = super().create_options()
+    options.view_as(StandardOptions).streaming = True
+    return options
+
+
+class PortableRunnerTestOptimized(Endpoint, suite.PortableRunnerTest):
+  """As Beam's FlinkRunnerTestOptimized has it: the client fuses stages."""
+  environment_type = 'LOOPBACK'
+
+  def create_options(self):
+    options = super().create_options()
+    options.view_as(DebugOptions).add_experiment('pre_optimize=all')
+    return options
