@@ -2,7 +2,8 @@
 // on Fresnel, as they are and by name:
 //
 //	prism_runner_test       starts fresnel itself, as its --prism_bin; workers are the client's (LOOPBACK)
-//	portable_runner_test    its classes with our endpoint (testdata/portable_runner_test.py), a class for each way to run workers
+//	portable_runner_test    its classes with our endpoint (testdata/portable_runner_test.py), a class for each way to run workers,
+//	                        for jobs that are all streaming, and for a client that fuses stages by itself
 //	transforms.*_test, ...  the tests of TestPipeline, with --runner=PortableRunner
 //
 // and of the Go SDK (the module in gosdk builds them: make gosuites)
@@ -24,5 +25,5 @@
 //
 // Without .venv (make venv) the suites are skipped, and without .cache/gosdk,
 // .cache/typescript or .cache/javasdk those of the Go, TypeScript or Java SDK. FRESNEL_CONFORMANCE=all also runs two classes of our own, the
-// tests of portable_runner_test on workers of other kinds.
+// tests of portable_runner_test on workers of other kinds, and more modules of TestPipeline.
 package conformance
