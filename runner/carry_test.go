@@ -33,6 +33,7 @@ func (w *world) halt(dir string, after time.Duration) *jobservice.Submission {
 	j := w.r.start(w.pipe())
 	w.r.submitted = submitted
 	time.Sleep(after)
+	wait(t, "first elements", func() bool { return j.over() || len(w.whole.got()) > 0 }) // on a busy machine; before, nothing is kept
 	close(halt)
 	if err := j.end(); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a halted job ends with %v", err)
@@ -52,7 +53,7 @@ func (w *world) goOn(p pipe, from *jobservice.Submission, dir string) {
 		w.done[i].Store(false)
 	}
 	j := w.r.start(p)
-	wait(t, "end of the input", func() bool { return w.done[0].Load() && w.done[1].Load() })
+	wait(t, "end of the input", func() bool { return j.over() || w.done[0].Load() && w.done[1].Load() })
 	close(j.drain)
 	j.mustEnd()
 }

@@ -149,7 +149,7 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 	if now := w.seen(j); now < w.told {
 		t.Errorf("a counter was told as %d before the crash, and is %d", w.told, now)
 	}
-	wait(t, "end of the input", func() bool { return w.done[0].Load() && w.done[1].Load() })
+	wait(t, "end of the input", func() bool { return j.over() || w.done[0].Load() && w.done[1].Load() })
 	close(j.drain)
 	j.mustEnd()
 	w.told = w.seen(j)

@@ -246,6 +246,16 @@ func goroutinesOf(id beam.JobID) string {
 	return strings.Join(left, "\n\n")
 }
 
+// over tells whether the job has ended.
+func (j *jobRun) over() bool {
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // mustEnd is end for jobs that must do all they have to.
 func (j *jobRun) mustEnd() {
 	j.r.t.Helper()
