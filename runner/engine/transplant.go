@@ -34,7 +34,7 @@ type Place struct {
 }
 
 // Rows makes the image for the new graph of the rows of the old one, in the order
-// of their keys.
+// of their keys. What rows yields need not stay as it is.
 func (t *Transplant) Rows(rows iter.Seq2[string, []byte]) (map[string][]byte, error) {
 	m := mover{Transplant: t, rows: map[string][]byte{}, gates: map[GateID]bool{}}
 	for key, val := range rows {
@@ -55,7 +55,7 @@ type mover struct {
 }
 
 func (m *mover) set(val []byte, kind byte, numbers ...uint64) {
-	m.rows[string(appendKey(nil, kind, numbers...))] = val
+	m.rows[string(appendKey(nil, kind, numbers...))] = slices.Clone(val)
 }
 
 func (m *mover) row(key string, val []byte) error {
