@@ -72,7 +72,8 @@ func (j *job) openJournal() error {
 			return unwritable(dir, err)
 		}
 	}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: l.full(dir), ReadOnly: j.runner.readOnly, Budget: j.memory.budget})
+	full := &fullDisk{job: j, dir: dir}
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: full.wait, Room: full.room, ReadOnly: j.runner.readOnly, Budget: j.memory.budget})
 	switch {
 	case err != nil && (j.runner.readOnly || store.Damaged(err)):
 		return &beam.Error{Code: beam.BadData, What: "the job's state in " + dir + " cannot be read", Cause: err,
@@ -91,20 +92,32 @@ func unwritable(dir string, err error) error {
 		Cure: "mend the disk or the rights, or keep the job in memory with --durability=memory"}
 }
 
-// full is what a writer does when the disk is full: it tells the user, and waits
-// for room.
-func (l *journal) full(dir string) func() {
-	return func() {
-		for told := false; l.job.ctx.Err() == nil; told = true {
-			if room(dir) {
-				break
-			}
-			if !told {
-				l.job.warn("the disk is full: the job waits until there is room in " + dir)
-			}
-			sleep(l.job.ctx, time.Second)
+// fullDisk is what writers do when the disk is full: the first tells the user, and
+// all wait for room.
+type fullDisk struct {
+	job  *job
+	dir  string
+	told bool
+}
+
+// wait returns when there may be room; false if the job no longer wants any. The
+// store calls it and room in turn.
+func (f *fullDisk) wait() bool {
+	if !f.told {
+		f.told = true
+		f.job.warn("the disk is full: the job waits until there is room in " + f.dir)
+	}
+	for sleep(f.job.ctx, time.Second) {
+		if room(f.dir) {
+			return true
 		}
 	}
+	return false
+}
+
+func (f *fullDisk) room() {
+	f.told = false
+	f.job.inform("there is room on the disk again: the job goes on")
 }
 
 // enoughRoom is how much of the disk must be free to go on after it was full.

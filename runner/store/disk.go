@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -34,6 +37,8 @@ type Disk struct {
 	mu sync.Mutex
 	// err is why nothing can be written any more.
 	err error
+	// closed tells that nothing can be read any more, either.
+	closed bool
 }
 
 // FS is a file system that a Disk can live on.
@@ -43,9 +48,11 @@ type FS = vfs.FS
 type DiskOptions struct {
 	// FS is the file system, the machine's by default.
 	FS FS
-	// Full is called when the disk is full, while writers wait: it returns when
-	// there may be room again. By default writing fails.
-	Full func()
+	// Full is called when the disk is full, while writers wait: it returns true when
+	// there may be room again, false to give up. By default writing fails. Room is
+	// called when there was.
+	Full func() bool
+	Room func()
 	// Budget counts what is in memory of blocks and entries, nil for no limit.
 	Budget *Budget
 	// ReadOnly: nothing is written, and what was must be there.
@@ -77,17 +84,28 @@ const (
 // ErrFormat is the error for a directory of another version, or not of ours.
 var ErrFormat = errors.New("the store has a format that this version does not read")
 
+// errLost is the error for a directory with data of a store, but not with what
+// says which of it counts: to begin anew in it would be to forget.
+var errLost = errors.New("files of the store are missing")
+
 // Damaged tells whether an error of a Disk is that its files are not as they were
-// written, or do not parse.
-func Damaged(err error) bool { return pebble.IsCorruptionError(err) || record.IsInvalidRecord(err) }
+// written, are not there, or do not parse.
+func Damaged(err error) bool {
+	return pebble.IsCorruptionError(err) || record.IsInvalidRecord(err) || errors.Is(err, errLost) || errors.Is(err, os.ErrNotExist)
+}
 
 // OpenDisk opens the store in a directory, which it makes if need be.
 func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
 	d = &Disk{Memory: NewSpilling(o.Budget, nil)}
 	defer d.survive(&err)
-	if d.db, err = pebble.Open(dir, d.options(o)); err != nil {
+	fs := d.fileSystem(o)
+	if err := checkWhole(dir, fs); err != nil {
+		return nil, err
+	}
+	if d.db, err = pebble.Open(dir, d.options(o, fs)); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
+	fs.open.Store(true)
 	if err = d.load(o.Budget); err != nil {
 		_ = d.db.Close() // it could not be read
 		return nil, err
@@ -95,17 +113,43 @@ func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
 	return d, nil
 }
 
-func (d *Disk) options(o DiskOptions) *pebble.Options {
-	fs := o.FS
-	if fs == nil {
-		fs = vfs.Default
+// checkWhole sees to it that the tree does not take a directory for a fresh one
+// that is not: it makes its first log after the manifest and its marker.
+func checkWhole(dir string, fs FS) error {
+	files, err := fs.List(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	if o.Full != nil {
-		fs = vfs.OnDiskFull(fs, o.Full)
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
 	}
+	marked, data := false, ""
+	for _, f := range files {
+		marked = marked || strings.HasPrefix(f, "marker.manifest.")
+		if strings.HasSuffix(f, ".log") || strings.HasSuffix(f, ".sst") {
+			data = f
+		}
+	}
+	if data != "" && !marked {
+		return fmt.Errorf("%w: there is data (%s), but no marker of the manifest", errLost, data)
+	}
+	return nil
+}
+
+func (d *Disk) fileSystem(o DiskOptions) *diskFS {
+	fs := &diskFS{FS: o.FS, full: o.Full, room: o.Room, fail: d.fail, failed: d.broken}
+	if fs.FS == nil {
+		fs.FS = vfs.Default
+	}
+	return fs
+}
+
+func (d *Disk) options(o DiskOptions, fs *diskFS) *pebble.Options {
 	p := &pebble.Options{
-		FS: fs, Logger: diskLog{o.Log}, ReadOnly: o.ReadOnly,
-		CacheSize: min(max(2*o.Budget.Share(), diskCacheSize), maxCacheSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		FS: fs, Logger: diskLog{d, o.Log}, ReadOnly: o.ReadOnly,
+		// What cannot be read to be merged, either, fails the store.
+		EventListener: &pebble.EventListener{BackgroundError: func(err error) { _ = d.fail(err) }},
+		CacheSize:     min(max(2*o.Budget.Share(), diskCacheSize), maxCacheSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}
 	for i := range p.Levels {
@@ -131,7 +175,7 @@ func (d *Disk) load(b *Budget) error {
 func (d *Disk) checkFormat() (fresh bool, err error) {
 	v, closer, err := d.db.Get([]byte{diskVersion})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return true, d.db.Set([]byte{diskVersion}, []byte{diskFormat}, pebble.NoSync)
+		return true, d.begin()
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading the store: %w", err)
@@ -141,6 +185,22 @@ func (d *Disk) checkFormat() (fresh bool, err error) {
 		return false, errors.Join(ErrFormat, err)
 	}
 	return false, nil
+}
+
+// begin notes the format, the first that is ever written.
+func (d *Disk) begin() error {
+	it, err := d.db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	empty := !it.First()
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	if !empty {
+		return fmt.Errorf("%w: there is data, but not what says its format", errLost)
+	}
+	return d.db.Set([]byte{diskVersion}, []byte{diskFormat}, pebble.NoSync)
 }
 
 // readEntries is the table's diskReader.
@@ -202,7 +262,8 @@ func (d *Disk) scan(kind byte, from, to string, f func(key string, value []byte)
 	})
 }
 
-func (d *Disk) walk(kind byte, from, to string, f func(*pebble.Iterator) error) error {
+func (d *Disk) walk(kind byte, from, to string, f func(*pebble.Iterator) error) (err error) {
+	defer d.survive(&err)
 	lower, upper := diskKey(kind, from), []byte{kind + 1}
 	if to != "" {
 		upper = diskKey(kind, to)
@@ -254,6 +315,9 @@ func (d *Disk) Apply(b *Batch) (err error) {
 	b.write(rows)
 	if err := rows.Commit(pebble.NoSync); err != nil {
 		return d.fail(err)
+	}
+	if err := d.failed(); err != nil {
+		return err
 	}
 	d.table.apply(b.changes)
 	d.drop(b.release)
@@ -387,28 +451,45 @@ func (d *Disk) Sync() (err error) {
 	if err := d.db.LogData(nil, pebble.Sync); err != nil {
 		return d.fail(err)
 	}
-	return nil
+	return d.failed()
 }
 
 // Close leaves the files behind.
 func (d *Disk) Close() {
 	d.Memory.Close()
 	d.table.close()
-	if d.failed() != nil {
-		return // the tree may be within a write that never ends
+	if d.broken() {
+		go d.end() // the tree may not come to an end
+		return
 	}
+	_ = d.fail(errClosed)
+	d.end()
+}
+
+func (d *Disk) end() {
 	var err error
 	defer d.survive(&err)
-	_ = d.fail(errClosed)
 	d.open.Lock()
 	defer d.open.Unlock()
-	_ = d.db.Close() // what was synced is there, and nobody waits for the rest
+	if !d.close() {
+		_ = d.db.Close() // what was synced is there, and nobody waits for the rest
+	}
+}
+
+// close tells that it was closed before.
+func (d *Disk) close() (before bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before, d.closed = d.closed, true
+	return before
 }
 
 var errClosed = errors.New("the store is closed")
 
 // DiskBytes is what the store takes of the disk.
 func (d *Disk) DiskBytes() int64 {
+	d.open.RLock()
+	defer d.open.RUnlock()
 	if d.failed() != nil {
 		return 0
 	}
@@ -416,12 +497,23 @@ func (d *Disk) DiskBytes() int64 {
 }
 
 // ended tells that the store was closed.
-func (d *Disk) ended() bool { return errors.Is(d.failed(), errClosed) }
+func (d *Disk) ended() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
 
 func (d *Disk) failed() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
+}
+
+// broken tells that nothing more may be written, and not because of the store's
+// end.
+func (d *Disk) broken() bool {
+	err := d.failed()
+	return err != nil && !errors.Is(err, errClosed)
 }
 
 func (d *Disk) fail(err error) error {
@@ -433,23 +525,25 @@ func (d *Disk) fail(err error) error {
 	return d.err
 }
 
-// survive makes the panic by which diskLog ends a write that cannot go on the
-// error of the function that defers it.
+// survive makes the panic by which the tree, or diskLog for it, ends a write that
+// cannot go on the error of the function that defers it.
 func (d *Disk) survive(err *error) {
-	if p := recover(); p != nil {
-		f, ok := p.(fatal)
-		if !ok {
-			panic(p)
-		}
-		*err = d.fail(errors.New(string(f)))
+	p := recover()
+	if p == nil {
+		return
 	}
+	cause, ok := p.(error)
+	if _, bug := p.(runtime.Error); bug || !ok {
+		panic(p)
+	}
+	*err = d.fail(cause)
 }
 
-// fatal is what the tree says before it would end the process.
-type fatal string
-
 // diskLog passes on what matters.
-type diskLog struct{ log *slog.Logger }
+type diskLog struct {
+	disk *Disk
+	log  *slog.Logger
+}
 
 // Infof is about compactions and the like.
 func (diskLog) Infof(string, ...any) {}
@@ -461,8 +555,29 @@ func (l diskLog) Errorf(format string, args ...any) {
 	}
 }
 
-// Fatalf must not return.
+// Fatalf is what the tree says before it would end the process; it must not return.
+// Here it fails the store. A caller of the store gets the panic as its error; in a
+// goroutine of the tree's, which nobody could answer for, that goroutine ends.
 func (l diskLog) Fatalf(format string, args ...any) {
 	l.Errorf(format, args...)
-	panic(fatal(fmt.Sprintf(format, args...)))
+	err := l.disk.fail(fmt.Errorf(format, args...))
+	if calledByUs() {
+		panic(err)
+	}
+	runtime.Goexit()
+}
+
+// calledByUs tells whether a method of Disk is among the callers.
+func calledByUs() bool {
+	pcs := make([]uintptr, 200)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
+	for {
+		f, more := frames.Next()
+		if strings.Contains(f.Function, "/store.(*Disk).") || strings.HasSuffix(f.Function, "/store.OpenDisk") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }

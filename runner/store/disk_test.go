@@ -1,14 +1,15 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"testing"
-
+	"sync/atomic"
 	"syscall"
+	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -165,6 +166,7 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	full, asked := false, 0
+	var told atomic.Int32
 	inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -173,12 +175,13 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 		}
 		return nil
 	})
-	d, err := OpenDisk("store", DiskOptions{FS: errorfs.Wrap(vfs.NewMem(), inject), Full: func() {
+	d, err := OpenDisk("store", DiskOptions{FS: errorfs.Wrap(vfs.NewMem(), inject), Full: func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		asked++
-		full = false
-	}})
+		full = asked < 3
+		return true
+	}, Room: func() { told.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,8 +191,8 @@ func TestAFullDiskIsWaitedFor(t *testing.T) {
 	mu.Unlock()
 	apply(t, d, func(b *Batch) { b.Put("a", []byte("1")) })
 	sync1(t, d)
-	if asked == 0 {
-		t.Error("nobody was told that the disk is full")
+	if asked != 3 || told.Load() != 1 {
+		t.Errorf("asked %d times for room, told %d times that there is", asked, told.Load())
 	}
 }
 
@@ -221,6 +224,149 @@ func TestADiskThatFailsFailsTheStore(t *testing.T) {
 	var b Batch
 	if err := d.Apply(&b); err == nil {
 		t.Error("a batch was taken after the disk had failed")
+	}
+}
+
+// faults fails operations on files whose names have a part, once it is on.
+type faults struct {
+	part string
+	with error
+	on   atomic.Bool
+}
+
+func (f *faults) MaybeError(op errorfs.Op) error {
+	if f.on.Load() && strings.Contains(op.Path, f.part) && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+		return f.with
+	}
+	return nil
+}
+
+func (f *faults) String() string { return f.part }
+
+// TestAFaultInTheBackgroundFailsTheStoreOnly: a table or a manifest that cannot be
+// written does not end the process, writers learn of it, and what is on the disk
+// stays as it is.
+func TestAFaultInTheBackgroundFailsTheStoreOnly(t *testing.T) {
+	t.Parallel()
+	for _, f := range []*faults{
+		{part: ".sst", with: syscall.EIO},
+		{part: "MANIFEST", with: syscall.EIO},
+		{part: ".log", with: syscall.EIO},
+		{part: "", with: syscall.EIO},
+		{part: ".sst", with: syscall.ENOSPC},
+		{part: "MANIFEST", with: syscall.ENOSPC},
+		{part: ".log", with: syscall.ENOSPC},
+		{part: "", with: syscall.ENOSPC},
+	} {
+		t.Run(fmt.Sprintf("%v on %q", f.with, f.part), func(t *testing.T) {
+			t.Parallel()
+			fs := vfs.NewCrashableMem()
+			d, err := OpenDisk("store", DiskOptions{FS: errorfs.Wrap(fs, f), Full: func() bool { return false }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			apply(t, d, func(b *Batch) { b.Put("a", []byte("1")) })
+			sync1(t, d)
+			f.on.Store(true)
+			if err := fill(d, 400); !errors.Is(err, f.with) && (err == nil || !strings.Contains(err.Error(), f.with.Error())) {
+				t.Fatalf("writers were told: %v", err)
+			}
+			f.on.Store(false)
+			if err := d.Sync(); err == nil {
+				t.Error("a store that has failed goes on")
+			}
+			d.Close()
+			if v, ok := openDisk(t, crash(fs, rand.New(rand.NewPCG(1, 1)), 100)).Snapshot().Get("a"); !ok || string(v) != "1" {
+				t.Errorf("what was there before is %q, %v", v, ok)
+			}
+		})
+	}
+}
+
+// fill writes and syncs until that fails, n MB at most.
+func fill(d *Disk, n int) error {
+	r := rand.New(rand.NewPCG(1, 2))
+	value := make([]byte, 1<<20) // does not compress
+	for at := 0; at < len(value); at += 8 {
+		binary.LittleEndian.PutUint64(value[at:], r.Uint64())
+	}
+	for i := range n {
+		var b Batch
+		b.Put(fmt.Sprintf("k%d", i), append([]byte(nil), value...))
+		if err := errors.Join(d.Apply(&b), d.Sync()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestWhoWaitsForAFullDiskIsLetGo: a job that is cancelled while its disk is full
+// ends, however much waits to be written.
+func TestWhoWaitsForAFullDiskIsLetGo(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{".sst", ".log", ""} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			f := &faults{part: part, with: syscall.ENOSPC}
+			asked, cancelled := make(chan struct{}, 100), make(chan struct{})
+			d, err := OpenDisk("store", DiskOptions{FS: errorfs.Wrap(vfs.NewMem(), f), Full: func() bool {
+				asked <- struct{}{}
+				<-cancelled
+				return false
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(d.Close)
+			f.on.Store(true)
+			ends := make(chan error)
+			go func() { ends <- fill(d, 400) }()
+			go func() {
+				for d.failed() == nil {
+					d.AddBlock(make([]byte, 1<<20))
+				}
+				ends <- d.failed()
+			}()
+			<-asked
+			close(cancelled)
+			for range 2 {
+				if err := <-ends; err == nil {
+					t.Error("a writer was not told")
+				}
+			}
+		})
+	}
+}
+
+// TestMissingFilesAreNoFreshStore: a store whose manifest or marker is gone is not
+// begun anew over its data.
+func TestMissingFilesAreNoFreshStore(t *testing.T) {
+	t.Parallel()
+	for _, gone := range []string{"marker.manifest", "MANIFEST", ".sst", "all but logs"} {
+		fs := vfs.NewMem()
+		d := openDisk(t, fs)
+		apply(t, d, func(b *Batch) { b.Put("a", []byte("1")) })
+		sync1(t, d)
+		if err := d.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+		files, err := fs.List("store")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			if strings.Contains(name, gone) || gone == "all but logs" && !strings.HasSuffix(name, ".log") {
+				if err := fs.Remove(fs.PathJoin("store", name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, readOnly := range []bool{true, false} {
+			if _, err := OpenDisk("store", DiskOptions{FS: fs, ReadOnly: readOnly}); !Damaged(err) {
+				t.Errorf("without %s (read only: %v): %v", gone, readOnly, err)
+			}
+		}
 	}
 }
 
