@@ -1,11 +1,14 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
@@ -131,13 +134,41 @@ func TestAFaultThatShardsMeetTogetherIsToldOnce(t *testing.T) {
 	var o outage
 	var told []bool
 	for _, failure := range []int{0, 0, 1, 0, 1, 2} { // of three shards
-		told = append(told, o.news(failure))
+		_, tell := o.news(failure, errDown, time.Time{})
+		told = append(told, tell)
 	}
 	if want := []bool{true, false, true, false, false, true}; !slices.Equal(told, want) {
 		t.Errorf("told %v, want %v", told, want)
 	}
-	if !o.over() || o.over() || !o.news(0) {
-		t.Error("the end is not told once, and then the next fault")
+	if !o.over() || o.over() {
+		t.Error("the end is not told once")
+	}
+	if _, tell := o.news(0, errDown, time.Time{}); !tell {
+		t.Error("the next fault is not told")
+	}
+}
+
+// TestALongOutageIsToldLessAndLess: and at once when something else is wrong.
+func TestALongOutageIsToldLessAndLess(t *testing.T) {
+	t.Parallel()
+	var o outage
+	begin, now, said := time.Unix(0, 0), time.Unix(0, 0), map[int]string{}
+	for n := range 400 {
+		var err error = errDown
+		if n >= 390 {
+			err = errors.New("access denied")
+		}
+		if tries, tell := o.news(n, err, now); tell {
+			said[n] = tries
+		}
+		now = now.Add(backoff(n))
+	}
+	want := []int{0, 1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 390}
+	if got := slices.Sorted(maps.Keys(said)); !slices.Equal(got, want) {
+		t.Errorf("told of rounds %v, want %v", got, want)
+	}
+	if got := said[128]; got != " (129 times in 20m33s)" || said[1] != "" {
+		t.Errorf("told after %v: %q, and early %q", now.Sub(begin), got, said[1])
 	}
 }
 

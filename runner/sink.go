@@ -3,6 +3,7 @@ package runner
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"fresnel/connectors"
 	"fresnel/internal/beam"
@@ -43,10 +44,16 @@ func (x *sinkExecutor) probe() {
 		return
 	}
 	x.job.spawn(func() {
-		if err := p.Probe(x.job.ctx); err != nil && x.job.ctx.Err() == nil && !x.tried.Load() {
-			x.job.warn(fmt.Sprintf("%s: as things are, nothing can be written: %v", x.stage.where(), err))
-		}
+		x.foresee(p.Probe(x.job.ctx))
 	})
+}
+
+// foresee tells the user why nothing could be written, as long as nothing was to
+// be: who writes will tell it then.
+func (x *sinkExecutor) foresee(err error) {
+	if err != nil && x.job.ctx.Err() == nil && !x.tried.Load() {
+		x.job.warn(fmt.Sprintf("%s: as things are, nothing can be written: %v", x.stage.where(), err))
+	}
 }
 
 // start is not used: the engine forms a sink's entries itself.
@@ -87,8 +94,8 @@ func (x *sinkExecutor) persist(try func() error) error {
 			return err
 		}
 		wait := backoff(failures)
-		if x.outage.news(failures) {
-			x.job.warn(fmt.Sprintf("%s: writing failed, trying again in %v: %v", x.stage.where(), wait, err))
+		if tries, tell := x.outage.news(failures, err, time.Now()); tell {
+			x.job.warn(fmt.Sprintf("%s: writing failed%s, trying again in %v: %v", x.stage.where(), tries, wait, err))
 		}
 		if !sleep(x.job.ctx, wait) {
 			return err

@@ -34,11 +34,9 @@ func (x *sinkExecutor) claim() {
 	for _, sh := range x.shards {
 		x.job.spawn(func() {
 			err := x.persist(func() error { return x.claimShard(sh) })
-			switch {
-			case err == nil && left.Add(-1) == 0:
+			x.foresee(err)
+			if err == nil && left.Add(-1) == 0 {
 				x.job.runner.cfg.Log.Info("a job owns its sink", "job", x.job.sub.ID, "step", x.stage.where(), "epoch", x.job.owner())
-			case err != nil && x.job.ctx.Err() == nil && !x.tried.Load():
-				x.job.warn(fmt.Sprintf("%s: as things are, nothing can be written: %v", x.stage.where(), err))
 			}
 		})
 	}

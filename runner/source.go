@@ -113,8 +113,8 @@ func (x *sourceExecutor) failed(r *splitReader, err error, c *collector, p engin
 		return err
 	}
 	wait := backoff(r.failures)
-	if x.outage.news(r.failures) {
-		x.job.warn(fmt.Sprintf("%s: reading split %s failed, trying again in %v: %v", x.stage.where(), r.split.ID, wait, err))
+	if tries, tell := x.outage.news(r.failures, err, time.Now()); tell {
+		x.job.warn(fmt.Sprintf("%s: reading split %s failed%s, trying again in %v: %v", x.stage.where(), r.split.ID, tries, wait, err))
 	}
 	r.failures++
 	p.NotBefore = x.job.clock.now().Add(wait)
@@ -174,6 +174,7 @@ func backoff(failures int) time.Duration {
 // splits asks a source for its splits until it answers, and tells the user why
 // the job waits.
 func (j *job) splits(src connectors.Source, name string) ([]connectors.Split, error) {
+	var outage outage
 	for failures := 0; ; failures++ {
 		splits, err := src.Splits(j.ctx)
 		if err == nil {
@@ -186,7 +187,9 @@ func (j *job) splits(src connectors.Source, name string) ([]connectors.Split, er
 			return nil, err
 		}
 		wait := backoff(failures)
-		j.warn(fmt.Sprintf("%s: the source cannot be reached, trying again in %v: %v", name, wait, err))
+		if tries, tell := outage.news(failures, err, time.Now()); tell {
+			j.warn(fmt.Sprintf("%s: the source cannot be reached%s, trying again in %v: %v", name, tries, wait, err))
+		}
 		if !sleep(j.ctx, wait) {
 			return nil, context.Cause(j.ctx)
 		}
