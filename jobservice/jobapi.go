@@ -123,7 +123,7 @@ func (a *jobAPI) GetJobs(context.Context, *jobpb.GetJobsRequest) (*jobpb.GetJobs
 		state, _ := j.current()
 		info := &jobpb.JobInfo{JobId: string(j.id), JobName: j.name, State: state}
 		if listed += proto.Size(j.options); listed <= maxListedOptions {
-			info.PipelineOptions = j.options
+			info.PipelineOptions = concealed(j.options)
 		}
 		resp.JobInfo = append(resp.JobInfo, info)
 	}

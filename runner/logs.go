@@ -34,6 +34,9 @@ type harnessLog struct {
 	tell  func(level jobservice.Level, at time.Time, text string)
 	log   *slog.Logger
 	names map[beam.TransformID]string
+	// conceal takes the passwords of the pipeline's options out of a line, nil if
+	// there are none: a worker prints all options when it starts.
+	conceal *strings.Replacer
 
 	mu    sync.Mutex
 	folds map[foldKey]*fold
@@ -54,7 +57,8 @@ type fold struct {
 
 func newHarnessLog(j *job) *harnessLog {
 	l := &harnessLog{tell: j.report.Message, log: j.runner.cfg.Log.With("job", string(j.sub.ID)),
-		names: map[beam.TransformID]string{}, folds: map[foldKey]*fold{}}
+		names: map[beam.TransformID]string{}, folds: map[foldKey]*fold{},
+		conceal: jobservice.ParseOptions(j.sub.Options).Conceal()}
 	for _, s := range j.plan.Stages {
 		maps.Copy(l.names, s.Transforms)
 	}
@@ -65,6 +69,9 @@ func newHarnessLog(j *job) *harnessLog {
 func (l *harnessLog) add(e fnapi.LogEntry) {
 	if e.At.IsZero() {
 		e.At = time.Now()
+	}
+	if l.conceal != nil {
+		e.Message, e.Trace = l.conceal.Replace(e.Message), l.conceal.Replace(e.Trace)
 	}
 	if e.Severity < warnSeverity || l.first(e) {
 		l.pass(e)

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
@@ -31,6 +33,21 @@ func newTold() *told {
 		names: map[beam.TransformID]string{"ref_7": "Parse/Line"}, folds: map[foldKey]*fold{},
 	}
 	return t
+}
+
+// TestALogLineHasNoPasswords of the pipeline's options.
+func TestALogLineHasNoPasswords(t *testing.T) {
+	t.Parallel()
+	given, err := structpb.NewStruct(map[string]any{"beam:option:db_password:v1": "s3cret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newTold()
+	l.conceal = jobservice.ParseOptions(given).Conceal()
+	l.add(fnapi.LogEntry{Severity: 5, Message: "Discarding unparseable args: ['--db_password=s3cret']", Trace: "at connect('s3cret')"})
+	if shown := strings.Join(l.client, "|") + l.server.String(); strings.Contains(shown, "s3cret") || !strings.Contains(shown, "--db_password=***") {
+		t.Errorf("it shows %s", shown)
+	}
 }
 
 func TestALogLineNamesStepAndWorkerAndHasTheWholeTrace(t *testing.T) {

@@ -18,6 +18,7 @@ func TestMainJob(t *testing.T) {
 	t.Run("bad input", s.badInput)
 	t.Run("exact", s.exact)
 	t.Run("changing", s.changing)
+	t.Run("secrets", s.secrets)
 	t.Run("killed workers", s.killedWorkers)
 }
 

@@ -67,6 +67,9 @@ func (s *Server) beginAnywhere(python string) error {
 	return nil
 }
 
+// DataDir is where the server keeps its jobs.
+func (s *Server) DataDir() string { return s.data }
+
 // Supersede stops the server where it is, and starts another with a copy of its
 // data directory, which goes on with its jobs, as on another machine. It returns
 // the old one, which knows nothing of that when it is continued.
