@@ -21,17 +21,38 @@ type clock interface {
 	meant(fire beam.EventTime, told bool) beam.EventTime
 }
 
-// wallClock never runs backwards.
-type wallClock struct{ start time.Time }
+// wallClock is the machine's clock as it was at the job's start, and goes on by
+// itself: what the machine's is set to afterwards neither stops the job nor has
+// everything be due at once.
+type wallClock struct {
+	start time.Time
+	// wall is the machine's clock.
+	wall func() time.Time
+}
 
-func newWallClock() *wallClock { return &wallClock{start: time.Now()} }
+func newWallClock() *wallClock { return &wallClock{start: time.Now(), wall: time.Now} }
 
 // now uses the monotonic reading, so that a clock that jumps does no harm.
 func (c *wallClock) now() time.Time        { return c.start.Add(time.Since(c.start)).Round(0) }
 func (c *wallClock) virtual() bool         { return false }
 func (c *wallClock) jumpTo(time.Time) bool { return false }
 
-func (c *wallClock) meant(fire beam.EventTime, _ bool) beam.EventTime { return fire }
+// jump is by how much the machine's clock must have been set for timers to mind.
+const jump = 2 * time.Second
+
+// meant goes by the machine's clock, as user code does, also where that has been set
+// since the job began: ten seconds from its now are ten seconds from ours. What
+// lies ahead of a time that user code was told, but not of the machine's, goes by
+// the former.
+func (c *wallClock) meant(fire beam.EventTime, told bool) beam.EventTime {
+	now, wall := c.now(), c.wall().Round(0)
+	if ahead := wall.Sub(now); ahead < jump && ahead > -jump || fire >= beam.MaxEventTime {
+		return fire
+	} else if at := fire.Time(); told && at.After(now) && (ahead < 0 || at.Before(wall)) {
+		return fire
+	}
+	return min(fire.AddMillis(now.Sub(wall).Milliseconds()), beam.MaxEventTime)
+}
 
 // virtualClock begins at the wall time of the job's start, since that is what
 // user code asks for the time.
