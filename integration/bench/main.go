@@ -13,6 +13,9 @@
 // The limit (bench/limit) stands in for a server too: it shows what the harness can
 // do with no runner in front of it.
 //
+// With -engines fresnel,disk Fresnel runs twice, the second time with the state of
+// the job on disk: what durability costs.
+//
 // The workload main-job is the CDN example on a real Kafka and a real MariaDB
 // (integration/cdn/measure); it is left out where there is no Kafka. Workloads that
 // take many minutes run with -long, or when they are named.
@@ -54,7 +57,7 @@ func main() {
 	log.SetFlags(0)
 	var c config
 	workloads := flag.String("workloads", "", "comma-separated names (default: all, see `workloads.py --list`)")
-	engineNames := flag.String("engines", strings.Join(engineOrder, ","), "comma-separated names of what to measure")
+	engineNames := flag.String("engines", strings.Join(usualEngines, ","), "comma-separated names of what to measure, also disk: Fresnel with --durability=disk")
 	flag.Float64Var(&c.scale, "scale", 1, "factor on the sizes of all workloads")
 	flag.IntVar(&c.runs, "runs", 1, "how often each workload runs on each engine")
 	flag.BoolVar(&c.long, "long", false, "run the workloads that take many minutes too")
@@ -155,6 +158,12 @@ func (b *bench) measureAll(ctx context.Context, workloads []workload) []result {
 	return results
 }
 
+// runsOn tells whether an engine can run it: what Fresnel can, it can with its state
+// on disk.
+func (w workload) runsOn(engine string) bool {
+	return slices.Contains(w.Engines, engine) || engine == durable && slices.Contains(w.Engines, fresnel)
+}
+
 // ran are the results of what had a turn before an interrupt.
 func ran(results []result) []result {
 	return slices.DeleteFunc(results, func(r result) bool { return len(r.turns)+len(r.failed) == 0 })
@@ -164,7 +173,7 @@ func ran(results []result) []result {
 func (b *bench) takeTurn(ctx context.Context, w workload, r *result) {
 	turn := turn{}
 	for _, engine := range b.engines {
-		if !slices.Contains(w.Engines, engine) || ctx.Err() != nil {
+		if !w.runsOn(engine) || ctx.Err() != nil {
 			continue
 		}
 		figures, err := b.measure(ctx, engine, w)

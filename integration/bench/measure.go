@@ -19,13 +19,17 @@ import (
 )
 
 // engineOrder are the engines, in the order in which they take turns.
-var engineOrder = []string{fresnel, prism, fnapi, limit}
+var engineOrder = []string{fresnel, prism, fnapi, limit, durable}
+
+// usualEngines are those that are measured unless others are named.
+var usualEngines = []string{fresnel, prism, fnapi, limit}
 
 const (
 	fresnel = "fresnel"
 	prism   = "prism"
 	fnapi   = "fnapi" // Beam's FnApiRunner: it runs inside the client, which is its only process
 	limit   = "limit" // what the harness can do, with no runner in front of it (bench/limit)
+	durable = "disk"  // Fresnel with the state of all jobs on disk
 )
 
 // figures are what was measured, by name.
@@ -70,6 +74,7 @@ func newBench(c config) (*bench, error) {
 			fresnel: filepath.Join(root, "bin", "fresnel"),
 			prism:   filepath.Join(root, ".cache", "tools", "prism"),
 			limit:   filepath.Join(root, "bin", "limit"),
+			durable: filepath.Join(root, "bin", "fresnel"),
 		},
 	}
 	if b.python, err = rig.Python(); err != nil {
@@ -117,8 +122,16 @@ func (b *bench) measure(ctx context.Context, engine string, w workload) (figures
 		return client.figures(), err
 	}
 	var flags []string
-	if engine == fresnel {
+	if engine == fresnel || engine == durable {
 		flags = w.Server
+	}
+	if engine == durable {
+		dir, err := os.MkdirTemp(b.temp, "data-")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = os.RemoveAll(dir) }() // with the rest at the end
+		flags = append([]string{"--durability=disk", "--data-dir=" + dir}, flags...)
 	}
 	server, err := rig.StartServer(b.bins[engine], filepath.Join(b.temp, engine+".log"), flags...)
 	if err != nil {

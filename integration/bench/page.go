@@ -19,7 +19,7 @@ td:first-child,th:first-child{text-align:left}div.wide{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}text{fill:#ddd}td,th{border-color:#444}}`
 
 // colours of the engines tell apart for all eyes (Okabe and Ito).
-var colours = map[string]string{fresnel: "#0072b2", prism: "#e69f00", fnapi: "#009e73", limit: "#999999"}
+var colours = map[string]string{fresnel: "#0072b2", prism: "#e69f00", fnapi: "#009e73", limit: "#999999", durable: "#56b4e9"}
 
 // html is the report as a page with plots.
 func (r *report) html() string {
