@@ -40,7 +40,7 @@ func TestReport(t *testing.T) {
 	t.Parallel()
 	r := report{
 		command: "go run ./integration/bench -runs 3", began: time.Date(2026, 2, 3, 0, 0, 0, 0, time.UTC),
-		machine: machine{cores: 4, memory: 16<<30 - 1<<27, load: 0.5}, engines: engineOrder,
+		machine: machine{cores: 4, memory: 16<<30 - 1<<27, load: 0.5}, engines: usualEngines,
 		results: []result{{
 			workload: "map",
 			turns: []turn{ // ratios of walls: 0.5, 0.25, 1; FnApiRunner failed twice
@@ -85,7 +85,7 @@ func TestAnInterruptLeavesWhatHasRun(t *testing.T) {
 
 func TestAReportFromABusyMachineSaysSo(t *testing.T) {
 	t.Parallel()
-	r := report{machine: machine{cores: 2, load: 15}, engines: engineOrder}
+	r := report{machine: machine{cores: 2, load: 15}, engines: usualEngines}
 	if got, _, _ := strings.Cut(r.markdown(), "\n"); !strings.Contains(got, "busy") {
 		t.Errorf("its heading is %q", got)
 	}
@@ -93,7 +93,7 @@ func TestAReportFromABusyMachineSaysSo(t *testing.T) {
 
 func TestThePageHasABarForEachEngineThatRan(t *testing.T) {
 	t.Parallel()
-	r := report{engines: engineOrder, results: []result{
+	r := report{engines: usualEngines, results: []result{
 		{workload: "map", turns: []turn{{fresnel: {wall: 1}, prism: {wall: 10}}}},
 		{workload: "gbk<few>", turns: []turn{{fresnel: {wall: 100}}}},
 	}}

@@ -33,8 +33,11 @@ func (s *site) secrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{example(t, "pipeline.py"), "--bootstrap_servers=" + s.kafka.Addr(), "--topic=" + name(t), table.Options()[0],
-		"--username=teller", "--password=" + password, "--vault_token=" + token}
+		"--username=teller", "--password=" + password}
 	w := &watcher{t: t, table: table, client: s.run(t, "PROCESS", args...)}
+	if err := s.run(t, "PROCESS", filepath.Join("testdata", "vault.py"), "--vault_token="+token).Err(); err != nil {
+		t.Error(err)
+	}
 	w.awaitExact(log.Totals(), 2*time.Minute)
 	id, _, err := w.client.Job(t.Context())
 	if err != nil {
@@ -90,11 +93,11 @@ func (s *site) told(t *testing.T, id string, shown map[string][]byte) {
 // files are all under a directory.
 func files(t *testing.T, dir string, shown map[string][]byte) {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return nil // it has just been removed
-		}
-		if data, err := os.ReadFile(path); err == nil {
-			shown[path] = data
+		if err == nil && d.Type().IsRegular() {
+			data, err := os.ReadFile(path)
+			if err == nil { // else it has just been removed
+				shown[path] = data
+			}
 		}
 		return nil
 	})
