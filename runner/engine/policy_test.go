@@ -518,6 +518,32 @@ func TestLargeElementsTakeLong(t *testing.T) {
 	}
 }
 
+// TestComputingCodeIsNotCrowded: threads that compute take turns, which costs
+// where all cores are busy. Few bundles try whether they wait, however long their
+// elements take.
+func TestComputingCodeIsNotCrowded(t *testing.T) {
+	for _, element := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond} {
+		w := newWorkshop(t, oneStage(false, false, 16, 2))
+		w.element[1], w.splittable = element, true
+		w.up(1, 2)
+		for range 31 {
+			blocks := map[int]int{}
+			for lane := range 16 {
+				blocks[lane] = 1
+			}
+			w.arrive(0, blocks)
+		}
+		looks, running := 0, 0
+		for len(w.latency) < 31*16 && w.now < time.Minute {
+			w.until(w.now + 5*time.Millisecond)
+			looks, running = looks+1, running+len(w.running)
+		}
+		if each := float64(running) / float64(2*looks); each > 3.5 {
+			t.Errorf("elements of %v: %.1f bundles in flight of each worker", element, each)
+		}
+	}
+}
+
 // TestWaitingCodeLeavesRoom: while a stage waits, one that computes has its turn.
 func TestWaitingCodeLeavesRoom(t *testing.T) {
 	spec := twoStages(false, true)

@@ -35,8 +35,10 @@ const (
 	// as long beside another bundle.
 	slow     = time.Millisecond
 	slowByte = instant(25 * time.Nanosecond)
-	// probeTime is how long a width is tried at least.
+	// probeTime is how long a width is tried at least, blindTime how long where no
+	// bundle has told of it: those of code that computes end all the later.
 	probeTime = instant(40 * time.Millisecond)
+	blindTime = instant(time.Second)
 	// overdueAfter is how long a bundle runs until it is split to try more width,
 	// though none of its stage has ended yet that would tell what that brings.
 	overdueAfter = instant(time.Second)
@@ -166,7 +168,7 @@ func (d *width) due() instant {
 	case d.n == 0:
 		return 0
 	case d.told == 0:
-		return d.since + 5*probeTime
+		return d.since + blindTime
 	}
 	return d.since + probeTime
 }
