@@ -31,8 +31,8 @@ func newProgress(stages []jobservice.StageProgress, at time.Time) progress {
 	for _, s := range stages {
 		p.records = max(p.records, s.Elements)
 		done += s.Share()
-		if s.Watermark != nil {
-			p.lag = max(p.lag, at.Sub(time.UnixMilli(*s.Watermark)), 0)
+		if lag, ok := p.behind(s); ok {
+			p.lag = max(p.lag, lag)
 		}
 	}
 	p.share = math.NaN()
@@ -40,6 +40,16 @@ func newProgress(stages []jobservice.StageProgress, at time.Time) progress {
 		p.share = done / float64(len(stages))
 	}
 	return p
+}
+
+// behind is how far a stage's watermark is behind the clock, that of one ahead is
+// not; false if there is none that follows a clock. That of a bounded job may stand
+// at the end of the global window.
+func (p progress) behind(s jobservice.StageProgress) (time.Duration, bool) {
+	if s.Watermark == nil || time.UnixMilli(*s.Watermark).After(p.at.AddDate(1000, 0, 0)) {
+		return 0, false
+	}
+	return max(0, p.at.Sub(time.UnixMilli(*s.Watermark))), true
 }
 
 // after gives p the rate since an earlier moment.
@@ -86,11 +96,12 @@ func (p progress) table(width int) []string {
 
 func (p progress) state(s jobservice.StageProgress) string {
 	text := ""
+	lag, follows := p.behind(s)
 	switch {
 	case s.Done:
 		text = "done"
-	case s.Watermark != nil:
-		text = lagText(p.at.Sub(time.UnixMilli(*s.Watermark))) + " behind"
+	case follows:
+		text = lagText(lag) + " behind"
 	case s.Running > 0:
 		text = "works"
 	case s.Reads:

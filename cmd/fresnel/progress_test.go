@@ -11,9 +11,10 @@ import (
 func TestProgressOfABoundedJobHasABar(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1000, 0)
+	endOfGlobalWindow := int64(9223371950454775)
 	before := newProgress([]jobservice.StageProgress{{Name: "Read", Elements: 1000}, {Name: "Count"}}, at)
 	p := newProgress([]jobservice.StageProgress{
-		{Name: "Read", Elements: 5000, Done: true}, {Name: "Count", Elements: 500, Pending: 500, Running: 1},
+		{Name: "Read", Elements: 5000, Done: true}, {Name: "Count", Elements: 500, Pending: 500, Running: 1, Watermark: &endOfGlobalWindow},
 	}, at.Add(2*time.Second)).after(before)
 	if got, want := p.line(), "[##################......]  75 %  5,000 records, 2,000/s"; got != want {
 		t.Errorf("got %q, want %q", got, want)
