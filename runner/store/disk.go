@@ -548,9 +548,10 @@ type diskLog struct {
 // Infof is about compactions and the like.
 func (diskLog) Infof(string, ...any) {}
 
-// Errorf is about what is tried again.
+// Errorf is about what is tried again. What the tree finds missing after the store
+// has failed went nowhere because of that.
 func (l diskLog) Errorf(format string, args ...any) {
-	if l.log != nil {
+	if l.log != nil && !l.disk.broken() {
 		l.log.Error("store: " + fmt.Sprintf(format, args...))
 	}
 }

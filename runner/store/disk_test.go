@@ -266,7 +266,7 @@ func TestAFaultInTheBackgroundFailsTheStoreOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			apply(t, d, func(b *Batch) { b.Put("a", []byte("1")) })
-			sync1(t, d)
+			useLogsAgain(t, d)
 			f.on.Store(true)
 			if err := fill(d, 400); !errors.Is(err, f.with) && (err == nil || !strings.Contains(err.Error(), f.with.Error())) {
 				t.Fatalf("writers were told: %v", err)
@@ -280,6 +280,14 @@ func TestAFaultInTheBackgroundFailsTheStoreOnly(t *testing.T) {
 				t.Errorf("what was there before is %q, %v", v, ok)
 			}
 		})
+	}
+}
+
+// useLogsAgain brings a tree to where it has old logs to write over.
+func useLogsAgain(t *testing.T, d *Disk) {
+	t.Helper()
+	if err := errors.Join(fill(d, 40), d.db.Flush(), d.Sync()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -318,6 +326,7 @@ func TestWhoWaitsForAFullDiskIsLetGo(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(d.Close)
+			useLogsAgain(t, d)
 			f.on.Store(true)
 			ends := make(chan error)
 			go func() { ends <- fill(d, 400) }()

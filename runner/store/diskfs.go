@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -220,9 +221,21 @@ func (nowhere) ReadAt([]byte, int64) (int, error)      { return 0, io.EOF }
 func (nowhere) Write(p []byte) (int, error)            { return len(p), nil }
 func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (nowhere) Preallocate(int64, int64) error         { return nil }
-func (nowhere) Stat() (vfs.FileInfo, error)            { return nil, os.ErrNotExist }
+func (nowhere) Stat() (vfs.FileInfo, error)            { return nothing{}, nil }
 func (nowhere) Sync() error                            { return nil }
 func (nowhere) SyncTo(int64) (bool, error)             { return true, nil }
 func (nowhere) SyncData() error                        { return nil }
 func (nowhere) Prefetch(int64, int64) error            { return nil }
 func (nowhere) Fd() uintptr                            { return vfs.InvalidFd }
+
+// nothing describes such a file: the tree asks for the size of a log that it uses
+// again, and must not be told that there is none.
+type nothing struct{}
+
+func (nothing) Name() string           { return "nowhere" }
+func (nothing) Size() int64            { return 0 }
+func (nothing) Mode() os.FileMode      { return 0 }
+func (nothing) ModTime() time.Time     { return time.Time{} }
+func (nothing) IsDir() bool            { return false }
+func (nothing) Sys() any               { return nil }
+func (nothing) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
