@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"cmp"
 	"context"
+	"os"
 	"time"
 
 	"fresnel/connectors"
@@ -23,11 +25,11 @@ const (
 
 // newJob makes a job of a plan: stages, edges, executors, engine.
 func (r *Runner) newJob(ctx context.Context, s *jobservice.Submission, plan *translate.Plan, rep jobservice.Reporter) (*job, error) {
-	mem := newMemory(r.budget, r.cfg.SpillDir)
-	j := &job{runner: r, memory: mem, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options),
-		store: mem.newStore(), gates: newGates(), mappings: map[sideKey]*windowMapping{}, coders: newCoders(plan), clock: newWallClock(),
+	j := &job{runner: r, sub: s, plan: plan, report: rep, opts: jobservice.ParseOptions(s.Options), gates: newGates(), mappings: map[sideKey]*windowMapping{}, coders: newCoders(plan), clock: newWallClock(),
 		reports: make(chan report, 256), asked: make(chan chan<- engine.Snapshot), looks: make(chan func()), inFlight: map[engine.BundleID]*stage{}, effects: map[engine.BundleID]*effects{},
 		finalizers: map[engine.BundleID]func(context.Context){}, epoch: time.Now().UnixMilli()}
+	j.memory = newMemory(r.budget, r.cfg.SpillDir, r.cfg.Log, &fullDisk{job: j, dir: cmp.Or(r.cfg.SpillDir, os.TempDir())})
+	j.store = j.memory.newStore()
 	j.metrics, j.logs = newMetrics(), newHarnessLog(j)
 	j.rests.job = j
 	j.ctx, j.cancel = context.WithCancel(ctx)
@@ -186,6 +188,7 @@ func (j *job) buildHarness(st *stage) (err error) {
 	st.spec.Splittable = !st.plan.Keyed
 	if st.plan.Keyed {
 		st.spec.Shards, st.spec.Exclusive = j.keyShards, true
+		st.spec.MaxElements = j.memory.statefulBundle()
 	}
 	if h.UnboundedSDF {
 		st.spec.CheckpointAfter = 100 * time.Millisecond

@@ -211,7 +211,7 @@ func (m *matcher) user(i int, st *stage) error {
 	if !st.plan.Keyed {
 		return nil
 	}
-	surveys, err := state.Look(m.old.store.Snapshot(), i)
+	surveys, err := state.Look(m.old.store.Entries(), i)
 	if err != nil {
 		return err
 	}

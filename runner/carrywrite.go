@@ -131,7 +131,7 @@ func (w *carryWriter) userState(from, to int) {
 		id, ok := w.cells[stateCell{t, name, timers}]
 		return id, ok
 	}}
-	err := moving.Move(w.old.store.Snapshot(), func(key string, value []byte) error {
+	err := moving.Move(w.old.store.Entries(), func(key string, value []byte) error {
 		w.batch.Put(key, value)
 		w.count(len(key) + len(value))
 		return w.err

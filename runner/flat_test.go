@@ -30,7 +30,7 @@ func keptIn(t *testing.T, d *store.Disk) (all map[string]kept, sum int) {
 	if err := d.Notes("", "\xff", func(k string, v []byte) error { add(k[:1], len(k)+len(v)); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	d.Snapshot().Ascend("", "\xff\xff\xff", func(k string, v []byte) bool { add("state", len(k)+len(v)); return true })
+	d.Entries().Ascend("", "\xff\xff\xff", func(k string, v []byte) bool { add("state", len(k)+len(v)); return true })
 	var blocks []uint64
 	if err := d.KeepBlocks(func(id uint64) bool { blocks = append(blocks, id); return true }); err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func (j *job) newGroup(s *stage) (executor, error) {
 		return nil, err
 	}
 	grouping, err := window.NewGrouping(window.Config{CustomMerge: merge, Strategy: strategy, Input: in,
-		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators, Spill: j.memory.spill})
+		Bounded: !j.plan.Streaming, Accumulators: s.plan.Group.Accumulators, Spill: j.memory.spill, Temp: j.memory.temp, Crowded: j.memory.budget.Over})
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 	hb := &harnessBundle{x: x, b: b, worker: w, collector: c, shards: map[int]*state.Shard{}, last: x.atTheEnd(b)}
 	hb.full = hb.much()
 	if x.stage.plan.Keyed {
-		hb.txn = store.NewTxn(x.job.store.Snapshot())
+		hb.txn = store.NewTxn(x.job.store.Entries())
 		hb.token = x.caches.token(b)
 	}
 	for _, work := range b.Work {

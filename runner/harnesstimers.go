@@ -19,8 +19,8 @@ import (
 // due go in one bundle. Should one of them set or clear one of its own key after
 // all, that bundle does not count: it runs again in turn, as do all to come.
 
-// maxTimers bounds how many timers of a shard fire in one bundle; the rest is
-// due at once again.
+// maxTimers bounds how many timers of a shard fire in one bundle, where memory
+// does not before; the rest is due at once again.
 const maxTimers = 10_000
 
 // calmTimers is how many timers of a stage must have fired and set none until
@@ -104,8 +104,9 @@ func (hb *harnessBundle) takeDue() {
 		if !work.EventDue && !work.ProcessingDue {
 			continue
 		}
+		most := hb.timersOfShard()
 		d := state.Due{Event: work.EventDue, Watermark: hb.timersUpTo(work.Shard),
-			Processing: work.ProcessingDue, Now: hb.b.Now, Limit: maxTimers, InTurn: hb.inTurn(work.Shard)}
+			Processing: work.ProcessingDue, Now: hb.b.Now, Limit: most, InTurn: hb.inTurn(work.Shard)}
 		if hb.last {
 			d.Now = endOfClock
 		}
@@ -113,10 +114,18 @@ func (hb *harnessBundle) takeDue() {
 		for i := range due {
 			hb.fire(&due[i])
 		}
-		if hb.last && len(due) < maxTimers {
+		if hb.last && len(due) < most {
 			hb.x.last.round(work.Shard)
 		}
 	}
+}
+
+// timersOfShard is how many timers of each shard fire in the bundle.
+func (hb *harnessBundle) timersOfShard() int {
+	if most := hb.x.stage.spec.MaxElements; most > 0 {
+		return min(maxTimers, max(most/len(hb.b.Work), 1))
+	}
+	return maxTimers
 }
 
 // inTurn tells that a shard's timers fire in turn. At the end of a drain they do

@@ -116,7 +116,7 @@ func (j *job) inspectStage(st *stage, snap engine.StageSnapshot) (StageInspectio
 		}
 	}
 	var err error
-	in.State, err = state.Look(j.store.Snapshot(), st.index)
+	in.State, err = state.Look(j.store.Entries(), st.index)
 	return in, firstError(err, j.journal.disk.Err())
 }
 

@@ -108,7 +108,7 @@ func (j *job) lookInLoop(in *Inspection) store.Reader {
 		}
 		in.Stages = append(in.Stages, s)
 	}
-	return j.store.Snapshot()
+	return j.store.Entries()
 }
 
 // inspectSplits tells the positions, for people where the source knows how.

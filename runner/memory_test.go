@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -16,7 +17,7 @@ import (
 
 func TestWithoutALimitNothingIsCounted(t *testing.T) {
 	t.Parallel()
-	m := newMemory(newBudget(0), t.TempDir())
+	m := newMemory(newBudget(0), t.TempDir(), nil, &fullDisk{})
 	if id := m.newStore().AddBlock(make([]byte, 1<<20)); id == 0 || m.budget.Over() || m.budget.Used() != 0 {
 		t.Errorf("%d bytes are counted", m.budget.Used())
 	}
@@ -24,7 +25,7 @@ func TestWithoutALimitNothingIsCounted(t *testing.T) {
 
 func TestTroubleIsToldOnce(t *testing.T) {
 	t.Parallel()
-	m := newMemory(store.NewBudget(-1), t.TempDir()+"/missing")
+	m := newMemory(store.NewBudget(-1), t.TempDir()+"/missing", nil, &fullDisk{})
 	if err := m.trouble(); err != nil {
 		t.Errorf("before anything was written: %v", err)
 	}
@@ -208,5 +209,38 @@ func TestASideInputBeyondTheLimit(t *testing.T) {
 	}
 	if used := r.runner.budget.Used(); used != 0 {
 		t.Errorf("%d bytes are in memory after the job", used)
+	}
+}
+
+// TestASlowStageSlowsItsSource (I9): an endless source that is faster than what is
+// behind it waits, so that no more is pending than may be.
+func TestASlowStageSlowsItsSource(t *testing.T) {
+	const batches, size, pending = 300, 100_000, 1 << 20
+	r := newRig(t)
+	r.runner.cfg.MaxPendingBytes = pending
+	var read, worked, most atomic.Int64
+	value := strings.Repeat("x", size)
+	r.source("in", &fakeSource{batches: [][][]byte{nil}, mark: func(int) beam.EventTime { return 0 },
+		more: func(_, n int) []byte {
+			if n >= batches {
+				return nil
+			}
+			most.Store(max(most.Load(), read.Add(1)-worked.Load()))
+			return at(0, "key", value)
+		}})
+	all := make(chan struct{})
+	r.do["work"] = mapping(func(*item) [][]byte {
+		time.Sleep(5 * time.Millisecond) // longer than to make an element
+		if worked.Add(1) == batches {
+			close(all)
+		}
+		return nil
+	})
+	j := r.start(newPipe().read("read", "in", "a:").pardo("work", nil, "in=a", "out=b:"))
+	await(t, all, "the end of the input")
+	close(j.drain)
+	<-j.done
+	if got := most.Load() * size; got == 0 || got > 8*pending {
+		t.Errorf("%d bytes were pending, %d may be", got, pending)
 	}
 }

@@ -284,7 +284,7 @@ func TestAWindowsEndIsTold(t *testing.T) {
 // entriesOf counts the entries of a job's store.
 func entriesOf(s store.Store) int {
 	n := 0
-	s.Snapshot().Ascend("", "\xff\xff\xff\xff\xff", func(string, []byte) bool { n++; return true })
+	s.Entries().Ascend("", "\xff\xff\xff\xff\xff", func(string, []byte) bool { n++; return true })
 	return n
 }
 

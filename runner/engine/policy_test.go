@@ -657,3 +657,24 @@ func (w *workshop) feed(source, edge, n int) {
 		}
 	}
 }
+
+// TestAStageHasItsOwnCap: of bundles, in elements, where no block has more.
+func TestAStageHasItsOwnCap(t *testing.T) {
+	spec := oneStage(true, false, 4, 1)
+	spec.Stages[1].MaxElements = 50
+	w := newWorkshop(t, spec)
+	w.element[1] = time.Microsecond
+	w.up(1)
+	for i := range 200 {
+		w.arrive(0, map[int]int{i % 4: 10})
+	}
+	w.until(10 * time.Second)
+	most, all := 0, 0
+	for _, b := range w.bundles {
+		n := elements(b)
+		most, all = max(most, n), all+n
+	}
+	if most != 50 || all != 2000 {
+		t.Errorf("%d elements in bundles of %d at most", all, most)
+	}
+}

@@ -118,7 +118,15 @@ func (e *Engine) most(st *stage, limit int) int {
 	if e.Streaming || !st.Exclusive {
 		return limit
 	}
-	return min(max(limit, st.cost.limitOf(gatheredFirst, gatheredTargets*e.TargetBundle)), e.MaxBundleElements)
+	return min(max(limit, st.cost.limitOf(gatheredFirst, gatheredTargets*e.TargetBundle)), e.cap(st))
+}
+
+// cap is how many elements a bundle of the stage has at most, whatever was measured.
+func (e *Engine) cap(st *stage) int {
+	if st.MaxElements > 0 {
+		return min(st.MaxElements, e.MaxBundleElements)
+	}
+	return e.MaxBundleElements
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }

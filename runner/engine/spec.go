@@ -41,6 +41,9 @@ type StageSpec struct {
 	// Splittable stages may have their running bundles split when a slot idles (not
 	// those with CheckpointAfter).
 	Splittable bool
+	// MaxElements, if not 0, caps a bundle of the stage further than
+	// Options.MaxBundleElements does: what it changes is in memory until it commits.
+	MaxElements int
 	// MaxEntryRows and MaxEntryBytes bound an outbox entry of a sink.
 	MaxEntryRows, MaxEntryBytes int
 }

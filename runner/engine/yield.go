@@ -33,7 +33,7 @@ func (y *yield) limit(bytes int) int {
 
 // limit is how many elements a bundle of the stage may have.
 func (e *Engine) limit(st *stage) int {
-	return min(st.cost.limit(e.TargetBundle), e.MaxBundleElements, st.yield.limit(e.MaxBundleOutput))
+	return min(st.cost.limit(e.TargetBundle), e.cap(st), st.yield.limit(e.MaxBundleOutput))
 }
 
 // outputFull notes that a bundle should be cut short. A stage that makes so much

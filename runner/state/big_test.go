@@ -36,7 +36,7 @@ func (b *bigDesk) cell(user []byte) Key {
 // commit runs f on a shard as a bundle.
 func (b *bigDesk) commit(shard int, f func(*Shard)) {
 	b.order++
-	txn := store.NewTxn(b.d.Snapshot())
+	txn := store.NewTxn(b.d.Entries())
 	s := NewShard(txn, 1, shard, b.order)
 	f(s)
 	s.Times(0)

@@ -14,7 +14,8 @@
 //	'M' transform name window key  map-key seq        → a run of a map entry's values
 //	'O' transform name window key  sort-key seq       → one entry of an ordered list
 //	'T' timer                                         → fire, hold, pane
-//	'E' fire-time timer   'P' fire-time timer         → due times by domain
+//	'E' fire-time timer   'P' fire-time timer         → due times by domain; the same again,
+//	                                                    so that what is due is read in order
 //	'H' hold timer                                    → watermark holds
 //	'G' time window key                               → what is kept until then
 //	'S' time seq                                      → an element that waits for its turn

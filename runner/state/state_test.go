@@ -30,7 +30,7 @@ func newDesk(t *testing.T) *desk {
 // begin begins a bundle; one that was not committed is forgotten.
 func (d *desk) begin() {
 	d.bundle++
-	d.txn = store.NewTxn(d.store.Snapshot())
+	d.txn = store.NewTxn(d.store.Entries())
 	d.Shard = NewShard(d.txn, 3, 5, d.bundle)
 }
 

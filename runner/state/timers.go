@@ -65,8 +65,9 @@ func (s *Shard) Flush() {
 }
 
 func (s *Shard) put(id string, t *Timer) {
-	s.txn.Put(s.prefix+"T"+id, encodeTimer(t))
-	s.txn.Put(s.dueKey(t.ProcessingTime, t.Fire)+id, nil)
+	v := encodeTimer(t)
+	s.txn.Put(s.prefix+"T"+id, v)
+	s.txn.Put(s.dueKey(t.ProcessingTime, t.Fire)+id, v)
 	if t.Hold < beam.MaxEventTime {
 		s.txn.Put(s.timeKey('H', t.Hold)+id, nil)
 	}
@@ -78,6 +79,11 @@ func (s *Shard) remove(id string, processing bool) {
 		return
 	}
 	fire, hold, _ := decodeTimer(old)
+	s.erase(id, processing, fire, hold)
+}
+
+// erase removes a timer of which is known when it is due and what it holds.
+func (s *Shard) erase(id string, processing bool, fire, hold beam.EventTime) {
 	s.txn.Delete(s.prefix + "T" + id)
 	s.txn.Delete(s.dueKey(processing, fire) + id)
 	if hold < beam.MaxEventTime {
@@ -127,7 +133,8 @@ func (s *Shard) TakeDue(d Due) []Timer {
 		s.collect('P', beam.FromTime(d.Now), &t)
 	}
 	for i := range t.due {
-		s.remove(string(t.due[i].encode(nil)), t.due[i].ProcessingTime)
+		due := &t.due[i]
+		s.erase(string(due.encode(nil)), due.ProcessingTime, due.Fire, due.Hold)
 	}
 	return t.due
 }
@@ -172,9 +179,12 @@ func (s *Shard) collect(domain byte, upTo beam.EventTime, t *taking) {
 	}
 	from := s.prefix + string(domain)
 	to := s.timeKey(domain, upTo+1)
-	s.txn.Ascend(from, to, func(k string, _ []byte) bool {
+	s.txn.Ascend(from, to, func(k string, v []byte) bool {
 		id := k[len(from)+8:]
-		if v, ok := s.txn.Get(s.prefix + "T" + id); ok {
+		if len(v) == 0 { // an earlier version wrote it
+			v, _ = s.txn.Get(s.prefix + "T" + id)
+		}
+		if len(v) > 0 {
 			timer := timerOf(id, domain == 'P', v)
 			t.take(timer, turn{domain, timer.Fire})
 		}

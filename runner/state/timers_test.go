@@ -280,7 +280,7 @@ func BenchmarkSetTimer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m := store.NewMemory()
-		s := NewShard(store.NewTxn(m.Snapshot()), 0, 0, 1)
+		s := NewShard(store.NewTxn(m.Entries()), 0, 0, 1)
 		for i := range 10_000 {
 			s.SetTimer(timer("f", keys[i%100], beam.EventTime(i)))
 		}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -28,17 +26,9 @@ import (
 //
 // Only Sync waits for the disk.
 type Disk struct {
-	*Memory // of blocks only
-	table   *table
-	db      *pebble.DB
-	// open is held by who reads the tree, against its end.
-	open sync.RWMutex
-
-	mu sync.Mutex
-	// err is why nothing can be written any more.
-	err error
-	// closed tells that nothing can be read any more, either.
-	closed bool
+	blocks
+	tree
+	table *table
 }
 
 // FS is a file system that a Disk can live on.
@@ -81,6 +71,9 @@ const (
 	maxCacheSize  = 64 << 20
 )
 
+// treeCache is the size of a tree's cache.
+func treeCache(b *Budget) int64 { return min(max(2*b.Share(), diskCacheSize), maxCacheSize) }
+
 // ErrFormat is the error for a directory of another version, or not of ours.
 var ErrFormat = errors.New("the store has a format that this version does not read")
 
@@ -96,7 +89,8 @@ func Damaged(err error) bool {
 
 // OpenDisk opens the store in a directory, which it makes if need be.
 func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
-	d = &Disk{Memory: NewSpilling(o.Budget, nil)}
+	d = &Disk{}
+	d.blocks.init(o.Budget, nil)
 	defer d.survive(&err)
 	fs := d.fileSystem(o)
 	if err := checkWhole(dir, fs); err != nil {
@@ -146,10 +140,10 @@ func (d *Disk) fileSystem(o DiskOptions) *diskFS {
 
 func (d *Disk) options(o DiskOptions, fs *diskFS) *pebble.Options {
 	p := &pebble.Options{
-		FS: fs, Logger: diskLog{d, o.Log}, ReadOnly: o.ReadOnly,
+		FS: fs, Logger: diskLog{&d.tree, o.Log}, ReadOnly: o.ReadOnly,
 		// What cannot be read to be merged, either, fails the store.
 		EventListener: &pebble.EventListener{BackgroundError: func(err error) { _ = d.fail(err) }},
-		CacheSize:     min(max(2*o.Budget.Share(), diskCacheSize), maxCacheSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		CacheSize:     treeCache(o.Budget), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}
 	for i := range p.Levels {
@@ -203,84 +197,6 @@ func (d *Disk) begin() error {
 	return d.db.Set([]byte{diskVersion}, []byte{diskFormat}, pebble.NoSync)
 }
 
-// readEntries is the table's diskReader.
-func (d *Disk) readEntries(from, to string, some int) (rows []row, upTo string, err error) {
-	defer d.survive(&err)
-	d.open.RLock()
-	defer d.open.RUnlock()
-	if d.ended() {
-		return nil, "", errClosed
-	}
-	if to == from+"\x00" {
-		rows, err = d.readEntry(from)
-		return rows, to, err
-	}
-	upTo, size := to, 0
-	err = d.scan(diskEntry, from, to, func(k string, v []byte) error {
-		if len(rows) >= some || size >= loadBytes {
-			upTo = k
-			return errEnough
-		}
-		rows = append(rows, row{key: k, value: append([]byte(nil), v...)})
-		size += len(v)
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return rows, upTo, err
-}
-
-// readEntry looks for one key, for which the tree has filters.
-func (d *Disk) readEntry(key string) ([]row, error) {
-	v, closer, err := d.db.Get(diskKey(diskEntry, key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the store: %w", err)
-	}
-	defer func() { _ = closer.Close() }() // nothing was written
-	return []row{{key: key, value: append([]byte(nil), v...)}}, nil
-}
-
-// loadBytes is about what one read of entries brings at most.
-const loadBytes = 1 << 20
-
-// errEnough ends a scan.
-var errEnough = errors.New("enough")
-
-// scan calls f with the rows of a kind, from <= key < to; an empty to is the end
-// of the kind. What f is given is valid until it returns.
-func (d *Disk) scan(kind byte, from, to string, f func(key string, value []byte) error) error {
-	return d.walk(kind, from, to, func(it *pebble.Iterator) error {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		return f(string(it.Key()[1:]), v)
-	})
-}
-
-func (d *Disk) walk(kind byte, from, to string, f func(*pebble.Iterator) error) (err error) {
-	defer d.survive(&err)
-	lower, upper := diskKey(kind, from), []byte{kind + 1}
-	if to != "" {
-		upper = diskKey(kind, to)
-	}
-	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return fmt.Errorf("reading the store: %w", err)
-	}
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		err = f(it)
-	}
-	if closing := it.Close(); err == nil && closing != nil {
-		err = fmt.Errorf("reading the store: %w", closing)
-	}
-	return err
-}
-
 // eachBlock does not read the blocks.
 func (d *Disk) eachBlock(f func(id uint64) error) error {
 	return d.walk(diskBlock, "", "", func(it *pebble.Iterator) error {
@@ -291,17 +207,12 @@ func (d *Disk) eachBlock(f func(id uint64) error) error {
 	})
 }
 
-func diskKey[T string | []byte](kind byte, key T) []byte {
-	b := make([]byte, 0, 1+len(key))
-	return append(append(b, kind), key...)
-}
-
 func blockKey(id uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{diskBlock}, id)
 }
 
-// Snapshot gives out what is there now, whoever changed it.
-func (d *Disk) Snapshot() Reader { return d.table }
+// Entries implements Store.
+func (d *Disk) Entries() Reader { return d.table }
 
 // Apply writes a batch to the log and makes it take effect. It fails after
 // something could not be read: what was made without it must not count.
@@ -327,10 +238,11 @@ func (d *Disk) Apply(b *Batch) (err error) {
 
 // write puts the changes into a batch of the tree, where writing cannot fail.
 func (b *Batch) write(rows *pebble.Batch) {
-	for _, c := range b.changes {
-		set(rows, diskEntry, c)
+	for i := range b.changes {
+		set(rows, diskEntry, &b.changes[i])
 	}
-	for _, c := range b.notes {
+	for i := range b.notes {
+		c := &b.notes[i]
 		switch {
 		case c.until != "":
 			_ = rows.DeleteRange(diskKey(diskNote, c.key), diskKey(diskNote, c.until), nil)
@@ -344,14 +256,6 @@ func (b *Batch) write(rows *pebble.Batch) {
 	}
 }
 
-func set(rows *pebble.Batch, kind byte, c change) {
-	if c.delete {
-		_ = rows.Delete(diskKey(kind, c.key), nil)
-		return
-	}
-	_ = rows.Set(diskKey(kind, c.key), c.value, nil)
-}
-
 // AddBlock writes a block to the log, ahead of what will refer to it. A block
 // that could not be written fails the commit that comes. It is not kept in memory
 // where the budget is used up: blocks are consumed in the order in which they
@@ -361,7 +265,7 @@ func (d *Disk) AddBlock(data []byte) uint64 {
 	if len(data) >= spillLeast && d.budget.Over() {
 		id = d.next.Add(1)
 	} else {
-		id = d.Memory.AddBlock(data)
+		id = d.blocks.AddBlock(data)
 	}
 	if d.failed() == nil {
 		d.writeBlock(id, data)
@@ -389,7 +293,7 @@ func (d *Disk) writeBlock(id uint64, data []byte) {
 // Block reads a block that is not in memory from the disk. One that cannot be
 // read is nil, and the next Apply fails.
 func (d *Disk) Block(id uint64) []byte {
-	if data := d.Memory.Block(id); data != nil {
+	if data := d.blocks.Block(id); data != nil {
 		return data
 	}
 	data, err := d.readBlock(id)
@@ -456,35 +360,10 @@ func (d *Disk) Sync() (err error) {
 
 // Close leaves the files behind.
 func (d *Disk) Close() {
-	d.Memory.Close()
+	d.blocks.close()
 	d.table.close()
-	if d.broken() {
-		go d.end() // the tree may not come to an end
-		return
-	}
-	_ = d.fail(errClosed)
-	d.end()
+	d.tree.close()
 }
-
-func (d *Disk) end() {
-	var err error
-	defer d.survive(&err)
-	d.open.Lock()
-	defer d.open.Unlock()
-	if !d.close() {
-		_ = d.db.Close() // what was synced is there, and nobody waits for the rest
-	}
-}
-
-// close tells that it was closed before.
-func (d *Disk) close() (before bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	before, d.closed = d.closed, true
-	return before
-}
-
-var errClosed = errors.New("the store is closed")
 
 // DiskBytes is what the store takes of the disk.
 func (d *Disk) DiskBytes() int64 {
@@ -494,91 +373,4 @@ func (d *Disk) DiskBytes() int64 {
 		return 0
 	}
 	return int64(min(d.db.Metrics().DiskSpaceUsage(), 1<<62))
-}
-
-// ended tells that the store was closed.
-func (d *Disk) ended() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.closed
-}
-
-func (d *Disk) failed() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
-}
-
-// broken tells that nothing more may be written, and not because of the store's
-// end.
-func (d *Disk) broken() bool {
-	err := d.failed()
-	return err != nil && !errors.Is(err, errClosed)
-}
-
-func (d *Disk) fail(err error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.err == nil {
-		d.err = fmt.Errorf("writing the store: %w", err)
-	}
-	return d.err
-}
-
-// survive makes the panic by which the tree, or diskLog for it, ends a write that
-// cannot go on the error of the function that defers it.
-func (d *Disk) survive(err *error) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	cause, ok := p.(error)
-	if _, bug := p.(runtime.Error); bug || !ok {
-		panic(p)
-	}
-	*err = d.fail(cause)
-}
-
-// diskLog passes on what matters.
-type diskLog struct {
-	disk *Disk
-	log  *slog.Logger
-}
-
-// Infof is about compactions and the like.
-func (diskLog) Infof(string, ...any) {}
-
-// Errorf is about what is tried again. What the tree finds missing after the store
-// has failed went nowhere because of that.
-func (l diskLog) Errorf(format string, args ...any) {
-	if l.log != nil && !l.disk.broken() {
-		l.log.Error("store: " + fmt.Sprintf(format, args...))
-	}
-}
-
-// Fatalf is what the tree says before it would end the process; it must not return.
-// Here it fails the store. A caller of the store gets the panic as its error; in a
-// goroutine of the tree's, which nobody could answer for, that goroutine ends.
-func (l diskLog) Fatalf(format string, args ...any) {
-	l.Errorf(format, args...)
-	err := l.disk.fail(fmt.Errorf(format, args...))
-	if calledByUs() {
-		panic(err)
-	}
-	runtime.Goexit()
-}
-
-// calledByUs tells whether a method of Disk is among the callers.
-func calledByUs() bool {
-	pcs := make([]uintptr, 200)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
-	for {
-		f, more := frames.Next()
-		if strings.Contains(f.Function, "/store.(*Disk).") || strings.HasSuffix(f.Function, "/store.OpenDisk") {
-			return true
-		}
-		if !more {
-			return false
-		}
-	}
 }

@@ -68,7 +68,7 @@ func TestADiskStoreComesBack(t *testing.T) {
 	}
 	sync1(t, d)
 	d = openDisk(t, crash(fs, nil, 0))
-	if got := entries(d.Snapshot(), "", "z"); got != "a=1 " {
+	if got := entries(d.Entries(), "", "z"); got != "a=1 " {
 		t.Errorf("entries %q", got)
 	}
 	if got := notes(t, d, "", ""); got != "x=3 y3=6 " {
@@ -131,7 +131,7 @@ func TestACrashLeavesAPrefix(t *testing.T) {
 func checkPrefix(t *testing.T, d *Disk, synced, n int) {
 	t.Helper()
 	var got, id int
-	first, _ := d.Snapshot().Get("first")
+	first, _ := d.Entries().Get("first")
 	_, _ = fmt.Sscan(string(first), &got) // 0 if there is none
 	if got < synced || got > n {
 		t.Errorf("batch %d is the last, of %d, %d of them synced", got, n, synced)
@@ -276,7 +276,7 @@ func TestAFaultInTheBackgroundFailsTheStoreOnly(t *testing.T) {
 				t.Error("a store that has failed goes on")
 			}
 			d.Close()
-			if v, ok := openDisk(t, crash(fs, rand.New(rand.NewPCG(1, 1)), 100)).Snapshot().Get("a"); !ok || string(v) != "1" {
+			if v, ok := openDisk(t, crash(fs, rand.New(rand.NewPCG(1, 1)), 100)).Entries().Get("a"); !ok || string(v) != "1" {
 				t.Errorf("what was there before is %q, %v", v, ok)
 			}
 		})

@@ -40,7 +40,7 @@ func TestOpeningReadsNoState(t *testing.T) {
 	t.Cleanup(again.Close)
 	opened := time.Since(begin)
 	cpu = cpuTime() - cpu
-	if v, _ := again.Snapshot().Get(fmt.Sprintf("k%03d-%08d", 7, 7)); len(v) != 1024 {
+	if v, _ := again.Entries().Get(fmt.Sprintf("k%03d-%08d", 7, 7)); len(v) != 1024 {
 		t.Errorf("an entry has %d bytes", len(v))
 	}
 	t.Logf("%d MB of state, %d MB on disk: opened in %s (%s of CPU), first read after %s, heap %d KB more", mb, again.DiskBytes()>>20, opened, cpu, time.Since(begin), (heap()-before)>>10)

@@ -14,7 +14,7 @@ func TestBlocksThatMemoryHasNoRoomForAreOnDisk(t *testing.T) {
 	t.Parallel()
 	budget, spill := NewBudget(1<<20), NewSpill(t.TempDir())
 	defer spill.Close()
-	m := NewSpilling(budget, spill)
+	m := NewSpilling(budget, spill, nil)
 	want := map[uint64][]byte{}
 	for i := range 200 {
 		data := bytes.Repeat([]byte{byte(i)}, 64<<10+i)
@@ -48,7 +48,7 @@ func TestBlocksThatMemoryHasNoRoomForAreOnDisk(t *testing.T) {
 func TestAStoreThatClosesGivesItsBudgetBack(t *testing.T) {
 	t.Parallel()
 	budget, spill := NewBudget(8<<10), NewSpill(t.TempDir())
-	m := NewSpilling(budget, spill)
+	m := NewSpilling(budget, spill, nil)
 	for range 4 {
 		m.AddBlock(make([]byte, 5<<10))
 	}
@@ -64,7 +64,7 @@ func TestAStoreThatClosesGivesItsBudgetBack(t *testing.T) {
 func TestABlockThatCannotBeReadFailsTheCommit(t *testing.T) {
 	t.Parallel()
 	spill := NewSpill(t.TempDir())
-	m := NewSpilling(NewBudget(-1), spill)
+	m := NewSpilling(NewBudget(-1), spill, nil)
 	id := m.AddBlock(make([]byte, 5<<10))
 	spill.Close()
 	if data := m.Block(id); data != nil {
@@ -78,7 +78,7 @@ func TestABlockThatCannotBeReadFailsTheCommit(t *testing.T) {
 func TestWithoutADiskBlocksStayInMemory(t *testing.T) {
 	t.Parallel()
 	spill := NewSpill(filepath.Join(t.TempDir(), "missing"))
-	m := NewSpilling(NewBudget(-1), spill)
+	m := NewSpilling(NewBudget(-1), spill, nil)
 	id := m.AddBlock(make([]byte, 5<<10))
 	if len(m.Block(id)) != 5<<10 || spill.Err() == nil {
 		t.Errorf("the block has %d bytes; the spill's error is %v", len(m.Block(id)), spill.Err())

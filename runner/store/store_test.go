@@ -35,63 +35,9 @@ func TestLaterChangesOfABatchWin(t *testing.T) {
 		b.Delete("c")
 		b.Put("c", []byte("3"))
 	})
-	if got := entries(m.Snapshot(), "", "z"); got != "a=2 c=3 " {
+	if got := entries(m.Entries(), "", "z"); got != "a=2 c=3 " {
 		t.Errorf("entries %q", got)
 	}
-}
-
-func TestASnapshotStaysAsItWas(t *testing.T) {
-	t.Parallel()
-	m := NewMemory()
-	apply(t, m, func(b *Batch) { b.Put("a", []byte("1")); b.Put("b", []byte("1")) })
-	before := m.Snapshot()
-	apply(t, m, func(b *Batch) { b.Put("a", []byte("2")); b.Delete("b"); b.Put("c", nil) })
-	if got := entries(before, "", "z"); got != "a=1 b=1 " {
-		t.Errorf("the snapshot reads %q", got)
-	}
-	if got := entries(m.Snapshot(), "", "z"); got != "a=2 c= " {
-		t.Errorf("a later snapshot reads %q", got)
-	}
-	if got := entries(before, "b", "c"); got != "b=1 " {
-		t.Errorf("a range reads %q", got)
-	}
-}
-
-// TestReadersSeeWholeBatches (I1): two keys that every batch changes together
-// are never seen apart.
-func TestReadersSeeWholeBatches(t *testing.T) {
-	t.Parallel()
-	m := NewMemory()
-	write := func(i int) {
-		v := fmt.Appendf(nil, "%d", i)
-		apply(t, m, func(b *Batch) { b.Put("first", v); b.Put("last", v) })
-	}
-	write(0)
-	var readers sync.WaitGroup
-	stop := make(chan struct{})
-	for range 3 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				s := m.Snapshot()
-				a, _ := s.Get("first")
-				b, _ := s.Get("last")
-				if string(a) != string(b) {
-					t.Errorf("read %s and %s of one batch", a, b)
-					return
-				}
-			}
-		})
-	}
-	for i := range 2000 {
-		write(i)
-	}
-	close(stop)
-	readers.Wait()
 }
 
 // TestBlocksAreCountedUntilTheyAreFreed (I8).

@@ -24,8 +24,15 @@ import (
 //
 // A table gives out what is there now: who reads must see to it that nobody else
 // changes what it reads.
+//
+// That of a job that ends with its process has nothing on disk but what it had no
+// room for: it writes an entry there when it becomes part of a gap, and the changes
+// of what is in one. Outside of gaps there may be older values of entries that are near, and
+// of nothing else.
 type table struct {
-	disk   diskReader
+	disk diskReader
+	// temp takes what is forgotten; nil where the disk has it anyway.
+	temp   *Temp
 	budget *Budget
 	// least is what the table keeps in memory, however crowded it is.
 	least int64
@@ -46,10 +53,12 @@ type table struct {
 // to which key these are all.
 type diskReader func(from, to string, some int) (rows []row, upTo string, err error)
 
-// entry is a value in memory. used: it was read or written since the hand was there.
+// entry is a value in memory. used: it was read or written since the hand was
+// there. there: Temp has a value of it; clean: it has this one.
 type entry struct {
-	value []byte
-	used  atomic.Bool
+	value        []byte
+	used         atomic.Bool
+	there, clean bool
 }
 
 // row is an entry with its key; entry is nil if it was just read from the disk.
@@ -79,6 +88,17 @@ func newTable(disk diskReader, b *Budget, fresh bool) *table {
 	if !fresh {
 		t.far.add("", lastKey)
 	}
+	return t
+}
+
+// newSpillingTable returns an empty table that writes what it has no room for to a
+// temporary store; nil keeps all in memory.
+func newSpillingTable(b *Budget, temp *Temp) *table {
+	if temp == nil {
+		return newTable(nil, nil, true)
+	}
+	t := newTable(temp.readEntries, b, true)
+	t.temp = temp
 	return t
 }
 
@@ -191,7 +211,7 @@ func (t *table) load(from, to string, some int) ([]row, string) {
 func (t *table) fill(from, to string, rows []row) {
 	for _, r := range rows {
 		if t.far.has(r.key) {
-			t.near.Set(r.key, &entry{value: r.value})
+			t.near.Set(r.key, &entry{value: r.value, there: true, clean: true})
 			t.bytes += cost(r.key, r.value)
 		}
 	}
@@ -209,44 +229,78 @@ func (t *table) count() {
 	t.counted = now
 }
 
-// apply changes entries that were changed on disk.
+// apply changes entries; where the disk has them all, they were changed there.
 func (t *table) apply(changes []change) {
 	if len(changes) == 0 {
 		return
 	}
 	t.mu.Lock()
+	var away []*change
 	for i := range changes {
-		t.change(&changes[i])
+		away = t.change(&changes[i], away)
+	}
+	if t.temp != nil {
+		t.changeAway(away)
 	}
 	t.count()
 	t.mu.Unlock()
 	t.shrink(len(changes))
 }
 
-func (t *table) change(c *change) {
-	for l := range t.loads {
-		if l.from <= c.key && c.key < l.to {
-			l.stale = true
-		}
-	}
+// change changes an entry, and adds the change to away if the disk must know.
+func (t *table) change(c *change, away []*change) []*change {
+	t.disturb(c.key)
 	if t.far.has(c.key) {
-		return
+		return append(away, c)
 	}
 	var old *entry
 	var was bool
 	if c.delete {
-		old, was = t.near.Delete(c.key)
+		if old, was = t.near.Delete(c.key); was && old.there {
+			away = append(away, c)
+		}
 	} else {
-		old, was = t.near.Set(c.key, &entry{value: c.value})
+		e := &entry{value: c.value}
+		if old, was = t.near.Set(c.key, e); was {
+			e.there = old.there
+		}
 		t.bytes += cost(c.key, c.value)
 	}
 	if was {
 		t.bytes -= cost(c.key, old.value)
 	}
+	return away
+}
+
+// disturb has those who are reading a key from the disk read it again.
+func (t *table) disturb(key string) {
+	for l := range t.loads {
+		if l.from <= key && key < l.to {
+			l.stale = true
+		}
+	}
+}
+
+// changeAway changes what is in temporary files. What cannot be written there
+// fails the next commit.
+func (t *table) changeAway(away []*change) {
+	if len(away) == 0 {
+		return
+	}
+	err := t.temp.Write(func(b *TempBatch) {
+		for _, c := range away {
+			b.change(c)
+		}
+	})
+	if err != nil {
+		t.unread.CompareAndSwap(nil, &err)
+	}
 }
 
 // crowded tells that there should be less in memory.
-func (t *table) crowded() bool { return t.bytes > t.least && t.budget.Over() }
+func (t *table) crowded() bool {
+	return t.bytes > t.least && t.budget.Over() && (t.temp == nil || t.temp.Err() == nil)
+}
 
 // sweepRows is how many entries the hand passes at a time.
 const sweepRows = 512
@@ -282,9 +336,26 @@ func (t *table) sweep() {
 		runs = append(runs, run)
 	}
 	t.hand = next
+	if t.temp != nil && !t.put(runs) {
+		return
+	}
 	for _, run := range runs {
 		t.forget(run)
 	}
+}
+
+// put writes to temporary files what will be forgotten, where they have it not.
+func (t *table) put(runs [][]string) bool {
+	return t.temp.Write(func(b *TempBatch) {
+		for _, run := range runs {
+			for _, k := range run {
+				if e, _ := t.near.Get(k); !e.clean {
+					b.change(&change{key: k, value: e.value})
+					t.disturb(k)
+				}
+			}
+		}
+	}) == nil
 }
 
 // forget makes a gap of entries that stand together, and joins it with the gaps

@@ -24,7 +24,7 @@ func crowdedDisk(t *testing.T, fs vfs.FS, limit int64) *Disk {
 // shelf is one owner's part of a store, and what must be in it.
 type shelf struct {
 	t      *testing.T
-	d      *Disk
+	d      Store
 	r      *rand.Rand
 	prefix string
 	want   map[string]string
@@ -51,7 +51,7 @@ func (s *shelf) apply() {
 
 func (s *shelf) get() {
 	k := s.key()
-	got, ok := s.d.Snapshot().Get(k)
+	got, ok := s.d.Entries().Get(k)
 	if want, there := s.want[k]; string(got) != want || ok != there {
 		s.t.Errorf("%s is %q %t, not %q %t", k, got, ok, want, there)
 	}
@@ -69,7 +69,7 @@ func (s *shelf) walk() {
 	slices.Sort(want)
 	want = want[:min(most, len(want))]
 	var got []string
-	s.d.Snapshot().Ascend(from, to, func(k string, v []byte) bool {
+	s.d.Entries().Ascend(from, to, func(k string, v []byte) bool {
 		got = append(got, k+"="+string(v))
 		return len(got) < most
 	})
@@ -101,10 +101,71 @@ func TestEntriesAreTheSameWhereverTheyLive(t *testing.T) {
 			for range 200 {
 				s.act()
 			}
-			checkTable(t, s.d.table)
-			sync1(t, s.d)
+			d := s.d.(*Disk)
+			checkTable(t, d.table)
+			sync1(t, d)
 			fs = crash(fs, nil, 0)
 			s.d = crowdedDisk(t, fs, limit)
+		}
+	}
+}
+
+// crowdedMemory is the store of a job that ends with its process, with little room.
+func crowdedMemory(t *testing.T, limit int64) *Memory {
+	t.Helper()
+	b := NewBudget(limit)
+	temp := NewTemp(TempOptions{Dir: t.TempDir(), Budget: b})
+	m := NewSpilling(b, NewSpill(t.TempDir()), temp)
+	t.Cleanup(func() {
+		m.Close()
+		temp.Close()
+		if used := b.Used(); used != 0 {
+			t.Errorf("%d bytes are left", used)
+		}
+	})
+	return m
+}
+
+// TestEntriesThatDoNotFitAreTheSame (I10): of a job that ends with its process, with
+// room for all of them, for few or for none in memory.
+func TestEntriesThatDoNotFitAreTheSame(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(6) {
+		limit := []int64{1 << 30, 20_000, -1}[seed%3]
+		m := crowdedMemory(t, limit)
+		s := &shelf{t: t, d: m, r: rand.New(rand.NewPCG(seed, 5)), want: map[string]string{}}
+		for range 8 {
+			for range 100 {
+				s.act()
+			}
+			checkTable(t, m.table)
+			checkAway(t, m.table)
+		}
+		if spilled := m.table.temp.begun.Load(); spilled != (limit < 1<<30) {
+			t.Errorf("limit %d: there are files: %t", limit, spilled)
+		}
+	}
+}
+
+// checkAway: temporary files have, outside of gaps, older values of what is in
+// memory and nothing else.
+func checkAway(t *testing.T, tb *table) {
+	t.Helper()
+	if !tb.temp.begun.Load() {
+		return
+	}
+	rows, _, err := tb.disk("", lastKey, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		e, near := tb.near.Get(r.key)
+		switch {
+		case tb.far.has(r.key):
+		case !near || !e.there:
+			t.Errorf("%q is in a file, and nothing knows of it", r.key)
+		case e.clean && string(e.value) != string(r.value):
+			t.Errorf("%q is %q in a file, and %q in memory, which counts as the same", r.key, r.value, e.value)
 		}
 	}
 }
@@ -141,6 +202,13 @@ func checkTable(t *testing.T, tb *table) {
 func TestManyOwnersShareATable(t *testing.T) {
 	t.Parallel()
 	d := crowdedDisk(t, vfs.NewMem(), 30_000)
+	shareTable(t, d, d.table)
+	m := crowdedMemory(t, 30_000)
+	shareTable(t, m, m.table)
+	checkAway(t, m.table)
+}
+
+func shareTable(t *testing.T, d Store, tb *table) {
 	var wg sync.WaitGroup
 	for n := range uint64(6) {
 		s := &shelf{t: t, d: d, r: rand.New(rand.NewPCG(n, 3)), prefix: fmt.Sprint(n, "/"), want: map[string]string{}}
@@ -151,14 +219,18 @@ func TestManyOwnersShareATable(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	checkTable(t, d.table)
+	checkTable(t, tb)
 }
 
 // TestAStrangerSpoilsNothing: who reads what another owner changes, as a bundle
 // does that was given up, may read anything, but leaves nothing old in memory.
 func TestAStrangerSpoilsNothing(t *testing.T) {
 	t.Parallel()
-	d := crowdedDisk(t, vfs.NewMem(), 20_000)
+	spoil(t, crowdedDisk(t, vfs.NewMem(), 20_000))
+	spoil(t, crowdedMemory(t, 20_000))
+}
+
+func spoil(t *testing.T, d Store) {
 	owner := &shelf{t: t, d: d, r: rand.New(rand.NewPCG(1, 4)), want: map[string]string{}}
 	stop, gone := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -168,7 +240,7 @@ func TestAStrangerSpoilsNothing(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				d.Snapshot().Ascend(fmt.Sprintf("%03d", r.IntN(400)), "9", func(string, []byte) bool { return r.IntN(50) > 0 })
+				d.Entries().Ascend(fmt.Sprintf("%03d", r.IntN(400)), "9", func(string, []byte) bool { return r.IntN(50) > 0 })
 			}
 		}
 	}()
@@ -184,9 +256,15 @@ func TestAStrangerSpoilsNothing(t *testing.T) {
 func TestTheFrontOfAQueueStaysNear(t *testing.T) {
 	t.Parallel()
 	d := crowdedDisk(t, vfs.NewMem(), 50_000)
+	takeFromFront(t, d, d.table)
+	m := crowdedMemory(t, 50_000)
+	takeFromFront(t, m, m.table)
+}
+
+func takeFromFront(t *testing.T, d Store, tb *table) {
 	reads := 0
-	disk := d.table.disk
-	d.table.disk = func(from, to string, some int) ([]row, string, error) {
+	disk := tb.disk
+	tb.disk = func(from, to string, some int) ([]row, string, error) {
 		reads++
 		if from == "q" && reads > 10 {
 			t.Errorf("read %d of the disk begins at the front of the range", reads)
@@ -199,7 +277,7 @@ func TestTheFrontOfAQueueStaysNear(t *testing.T) {
 	}
 	for i := range all {
 		first := ""
-		d.Snapshot().Ascend("q", "r", func(k string, _ []byte) bool { first = k; return false })
+		d.Entries().Ascend("q", "r", func(k string, _ []byte) bool { first = k; return false })
 		if want := fmt.Sprintf("q%08d", i); first != want {
 			t.Fatalf("the first is %q, not %q", first, want)
 		}

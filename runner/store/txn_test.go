@@ -43,7 +43,7 @@ func TestATxnReadsLikeAMap(t *testing.T) {
 			m := NewMemory()
 			committed := model{}
 			for range 20 {
-				txn, want := NewTxn(m.Snapshot()), maps.Clone(committed)
+				txn, want := NewTxn(m.Entries()), maps.Clone(committed)
 				for range r.IntN(60) {
 					step(t, r, txn, want)
 				}
@@ -56,7 +56,7 @@ func TestATxnReadsLikeAMap(t *testing.T) {
 					t.Fatal(err)
 				}
 				committed = want
-				if got := entries(m.Snapshot(), "", "~"); got != committed.entries("", "~", 1<<30) {
+				if got := entries(m.Entries(), "", "~"); got != committed.entries("", "~", 1<<30) {
 					t.Fatalf("the store has %q, want %q", got, committed.entries("", "~", 1<<30))
 				}
 			}
@@ -119,7 +119,7 @@ func BenchmarkTxn(b *testing.B) {
 	_ = m.Apply(&fill) // never fails in memory
 	b.ReportAllocs()
 	for b.Loop() {
-		txn := NewTxn(m.Snapshot())
+		txn := NewTxn(m.Entries())
 		for i := range 100 {
 			k := fmt.Sprintf("stage/transform/name/window/key%06d/", i*997)
 			txn.DeleteRange(k, k+"~")

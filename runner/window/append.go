@@ -325,6 +325,9 @@ func (a *appending) size() int64   { return a.bytes }
 func (a *appending) away() int64   { return a.awayBytes }
 func (a *appending) keyCount() int { return 0 }
 
+// failure: what goes wrong is told at once.
+func (a *appending) failure() error { return nil }
+
 // Nothing of the append way waits for processing time or for answers.
 
 func (a *appending) fireProcessingTime(instant, *Output)                   {}

@@ -55,6 +55,7 @@ type keyed struct {
 	cells  []*cell
 	closed map[string]*cell // by encoded window
 	one    [1]*cell         // where cells begins
+	used   bool             // something came for it of late
 }
 
 func newKeyed(key []byte) *keyed {
@@ -94,22 +95,22 @@ func (x *extent) before(o *extent) bool {
 func (c *cell) empty() bool { return c.fresh == 0 }
 
 // fired begins the next pane, with the values up to now if they are kept.
-func (c *cell) fired(keep bool) {
+func (c *cell) fired(a *attic, keep bool) {
 	c.fresh, c.stamp = 0, stamp{}
 	if !keep {
-		c.dropValues()
+		c.dropValues(a)
 	}
 }
 
 // dropValues forgets the values; a compaction under way answers to nobody.
-func (c *cell) dropValues() {
-	c.values = values{}
+func (c *cell) dropValues(a *attic) {
+	c.values.drop(a)
 	c.withdraw()
 }
 
 // close makes the cell a tombstone.
-func (c *cell) close() {
+func (c *cell) close(a *attic) {
 	c.closed = true
 	c.trig = nil
-	c.dropValues()
+	c.dropValues(a)
 }

@@ -51,7 +51,7 @@ func (w *incremental) compact(c *cell, out *Output) {
 	c.request = &request{cell: c, count: c.values.count, chunks: c.values.seal()}
 	w.requests[id] = c.request
 	b := out.request(len(c.key.key) + c.values.size + 64)
-	b.writeCell(c, c.end, beam.NoFiring)
+	b.writeCell(w.attic, c, c.end, beam.NoFiring)
 	out.endRequest(c.end)
 }
 
@@ -68,8 +68,8 @@ func (w *incremental) addCompacted(e *coder.Element, key, value []byte, out *Out
 		return
 	}
 	c.request = nil
-	w.bytes -= int64(c.values.size)
-	c.values.replace(r.count, r.chunks, value)
-	w.bytes += int64(c.values.size)
+	w.bytes -= c.values.held()
+	c.values.replace(w.attic, r.count, r.chunks, value)
+	w.bytes += c.values.held()
 	w.compact(c, out)
 }

@@ -31,6 +31,11 @@ type Config struct {
 	// Spill takes what shards hold when they are asked to Relieve memory; nil keeps
 	// all in it.
 	Spill *store.Spill
+	// Temp takes keys of the incremental way likewise; nil keeps them in memory.
+	Temp *store.Temp
+	// Crowded tells a shard in the midst of long work that it should Relieve memory;
+	// it may be nil.
+	Crowded func() bool
 }
 
 // Merge says that some windows become one. Windows are encoded; each is a

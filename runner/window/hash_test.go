@@ -107,12 +107,13 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 		{"several batches", 300, 20, 200_000, 1, 0, "default"},
 		{"large elements", 40, 4, 3 << 20, 2, 0, "default"},
 		{"incremental", 20_000, 100, 30, 5, 4000, "end-of-window(early=never)"},
+		{"incremental, many keys", 20_000, 10_000, 30, 2, 0, "end-of-window(early=never)"},
 		{"incremental, hot", 20_000, 2, 300, 1, 0, "end-of-window(early=never)"},
 	} {
-		test := func(t *testing.T, spill *store.Spill, hot bool) {
+		test := func(t *testing.T, spill *store.Spill, temp *store.Temp, hot bool) {
 			t.Parallel()
 			s := newStrategy(map[string]string{"window": "fixed(10s)", "trigger": c.trigger})
-			g, err := NewGrouping(Config{Strategy: s, Input: coder.NewWindowed(coder.KVOf(coder.Bytes, coder.Bytes), coder.IntervalWindow), Spill: spill})
+			g, err := NewGrouping(Config{Strategy: s, Input: coder.NewWindowed(coder.KVOf(coder.Bytes, coder.Bytes), coder.IntervalWindow), Spill: spill, Temp: temp})
 			must(err)
 			r := rand.New(rand.NewPCG(1, 2))
 			shard, d := g.NewShard(), desk{g: g}
@@ -155,12 +156,14 @@ func TestGroupingIsThatOfAMap(t *testing.T) {
 				t.Errorf("%d bytes are left", shard.Bytes())
 			}
 		}
-		t.Run(c.name, func(t *testing.T) { test(t, nil, false) })
-		t.Run(c.name+", hot keys", func(t *testing.T) { test(t, nil, true) })
+		t.Run(c.name, func(t *testing.T) { test(t, nil, nil, false) })
+		t.Run(c.name+", hot keys", func(t *testing.T) { test(t, nil, nil, true) })
 		t.Run(c.name+", on disk", func(t *testing.T) {
 			spill := store.NewSpill(t.TempDir())
 			t.Cleanup(spill.Close)
-			test(t, spill, true)
+			temp := store.NewTemp(store.TempOptions{Dir: t.TempDir()})
+			t.Cleanup(temp.Close)
+			test(t, spill, temp, true)
 		})
 	}
 }

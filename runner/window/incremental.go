@@ -29,7 +29,10 @@ type incremental struct {
 	holds  schedule[*cell] // by hold, or by a lower one (see lower)
 
 	requests requests
-	bytes    int64
+	// bytes are those in memory.
+	bytes int64
+	attic *attic
+	far   far
 }
 
 // closingOnly is the trigger of a bounded job: each window has one pane.
@@ -49,6 +52,8 @@ func newIncremental(s *Shard) *incremental {
 	if s.g.Bounded {
 		w.trigger = closingOnly
 	}
+	w.attic = newAttic(s.g.Spill)
+	w.far = newFar(s.g.Temp, w.attic)
 	return w
 }
 
@@ -64,7 +69,7 @@ func (w *incremental) add(block []byte, now instant, out *Output) error {
 			return err
 		}
 	}
-	return nil
+	return w.failure()
 }
 
 // element adds one element to each of its windows.
@@ -159,10 +164,14 @@ func (w *incremental) value(key, value []byte, x *extent, ts beam.EventTime, now
 func (w *incremental) cell(key []byte, x *extent) (*cell, error) {
 	k := w.keys[string(key)]
 	if k == nil {
+		k = w.fetch(string(key))
+	}
+	if k == nil {
 		k = newKeyed(key)
 		w.keys[k.key] = k
 		w.bytes += keyFootprint(k.key)
 	}
+	k.used = true
 	if w.s.g.Strategy.merging {
 		return w.mergingCell(k, x)
 	}
@@ -226,18 +235,18 @@ func (w *incremental) fire(c *cell, r run, out *Output) {
 	if s.wanted(c.empty(), timing == beam.OnTime, last) {
 		w.emit(c, c.panes.next(timing, last), out)
 	}
-	w.bytes -= int64(c.values.size)
-	c.fired(s.accumulating)
+	w.bytes -= c.values.held()
+	c.fired(w.attic, s.accumulating)
 	if last {
 		w.close(c)
 	}
-	w.bytes += int64(c.values.size)
+	w.bytes += c.values.held()
 }
 
 // close makes a cell a tombstone, up to its garbage time.
 func (w *incremental) close(c *cell) {
 	w.bytes -= c.footprint()
-	c.close()
+	c.close(w.attic)
 	w.bytes += c.footprint()
 	if w.s.g.Strategy.merging {
 		w.bury(c)
@@ -262,11 +271,11 @@ func (w *incremental) bury(c *cell) {
 func (w *incremental) emit(c *cell, p beam.Pane, out *Output) {
 	ts := c.stamp.or(c.end)
 	if out.Rest != nil && c.values.size > out.RestAbove && c.values.count > 1 {
-		out.hotPane(c, ts, p)
+		out.hotPane(w.attic, c, ts, p)
 		return
 	}
 	b := out.pane(len(c.key.key) + c.values.size + 64)
-	b.writeCell(c, ts, p)
+	b.writeCell(w.attic, c, ts, p)
 	out.endPane(ts)
 }
 
@@ -300,16 +309,20 @@ func (w *incremental) lower(c *cell) {
 }
 
 func (w *incremental) hold() beam.EventTime {
+	far := noHold
+	if at, ok := w.far.first(farHolds); ok {
+		far = beam.EventTime(at)
+	}
 	for {
 		c, at, ok := w.holds.first()
 		if !ok {
-			return noHold
+			return min(noHold, far)
 		}
 		switch hold := w.s.g.Strategy.holdOf(c); {
 		case hold == noHold:
 			w.holds.remove(c)
 		case int64(hold) == at:
-			return hold
+			return min(hold, far)
 		default:
 			w.holds.set(c, int64(hold))
 		}
@@ -319,10 +332,19 @@ func (w *incremental) hold() beam.EventTime {
 // fireEventTime fires the cells whose window's end or garbage time the
 // watermark has passed, in the order of these times.
 func (w *incremental) fireEventTime(out *Output) error {
+	for more := true; more; w.breathe() {
+		var until int64
+		more, until = w.fetchDue(farEvents, int64(w.s.wm)-1)
+		w.fireEventsUntil(until, out)
+	}
+	return w.failure()
+}
+
+func (w *incremental) fireEventsUntil(last int64, out *Output) {
 	for {
 		c, at, ok := w.events.first()
-		if !ok || beam.EventTime(at) >= w.s.wm {
-			return nil
+		if !ok || at > last {
+			return
 		}
 		if c.gc < w.s.wm {
 			w.expire(c, out)
@@ -367,7 +389,8 @@ func (w *incremental) remove(c *cell) {
 // detach takes a cell out of its key, its window and the schedules.
 func (w *incremental) detach(c *cell) {
 	c.withdraw()
-	w.bytes -= c.footprint() + int64(c.values.size)
+	w.bytes -= c.footprint() + c.values.held()
+	c.values.drop(w.attic)
 	w.events.remove(c)
 	w.timers.remove(c)
 	w.holds.remove(c)
@@ -393,9 +416,17 @@ func (k *keyed) delete(c *cell) {
 
 // fireProcessingTime fires the cells whose delays have passed.
 func (w *incremental) fireProcessingTime(now instant, out *Output) {
+	for more := true; more; w.breathe() {
+		var until int64
+		more, until = w.fetchDue(farTimers, int64(now))
+		w.fireTimersUntil(until, now, out)
+	}
+}
+
+func (w *incremental) fireTimersUntil(last int64, now instant, out *Output) {
 	for {
 		c, at, ok := w.timers.first()
-		if !ok || instant(at) > now {
+		if !ok || at > last {
 			return
 		}
 		r := w.run(c)
@@ -410,15 +441,15 @@ func (w *incremental) fireProcessingTime(now instant, out *Output) {
 }
 
 func (w *incremental) nextEventTime() (beam.EventTime, bool) {
-	_, at, ok := w.events.first()
+	at, ok := w.first(farEvents, &w.events)
 	return beam.EventTime(at), ok
 }
 
 func (w *incremental) nextProcessingTime() (instant, bool) {
-	_, at, ok := w.timers.first()
+	at, ok := w.first(farTimers, &w.timers)
 	return instant(at), ok
 }
 
 func (w *incremental) size() int64 { return w.bytes + w.requests.size() }
 
-func (w *incremental) keyCount() int { return len(w.keys) }
+func (w *incremental) keyCount() int { return len(w.keys) + w.far.keys }

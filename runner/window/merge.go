@@ -210,7 +210,7 @@ func (w *incremental) mergeTrigger(c *cell, from [][]nodeState, keep int) {
 	r := w.run(c)
 	r.merge(0, from)
 	if r.finished() {
-		w.bytes -= int64(c.values.size)
+		w.bytes -= c.values.held()
 		w.close(c)
 	}
 	w.settle(c)

@@ -141,10 +141,10 @@ func (w *blockWriter) endValues(n int) {
 }
 
 // writeCell writes a cell's values as one element.
-func (w *blockWriter) writeCell(c *cell, ts beam.EventTime, p beam.Pane) {
+func (w *blockWriter) writeCell(a *attic, c *cell, ts beam.EventTime, p beam.Pane) {
 	w.cellHeader(c, ts, p)
 	w.beginValues(c.values.count)
-	w.buf = c.values.appendTo(w.buf)
+	w.buf = c.values.appendTo(a, w.buf)
 	w.endValues(c.values.count)
 }
 

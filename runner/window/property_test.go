@@ -2,6 +2,7 @@ package window
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"fresnel/internal/beam"
+	"fresnel/runner/store"
 )
 
 // A plot is a random strategy and a random run of elements, watermarks and
@@ -213,6 +215,48 @@ func TestRestoredShardsGoOn(t *testing.T) {
 		})
 		compare(t, got, want)
 	})
+}
+
+// I10: nor on which keys are in memory.
+func TestKeysThatAreFarAreTheSame(t *testing.T) {
+	temp := store.NewTemp(store.TempOptions{Dir: t.TempDir()})
+	t.Cleanup(temp.Close)
+	fetched := 0
+	forPlots(t, func(t *testing.T, p plot) {
+		want := p.play(newDesk(Config{Strategy: newStrategy(p.words)}), single, nothing)
+		d := newDesk(Config{Strategy: newStrategy(p.words), Temp: temp})
+		w, ok := d.shard.way.(*incremental)
+		if !ok {
+			t.Skip("the append way has no keys")
+		}
+		r := rand.New(rand.NewPCG(1, 2))
+		got := p.play(d, single, func() {
+			var some []*keyed
+			for _, key := range slices.Sorted(maps.Keys(w.keys)) {
+				if k := w.keys[key]; !k.pinned() && r.IntN(3) > 0 {
+					some = append(some, k)
+				}
+			}
+			before, hold, size := stateOf(d.shard), d.shard.Hold(), d.shard.Size()
+			if !w.moveFar(some) {
+				t.Fatal("a key cannot be moved")
+			}
+			fetched += len(some)
+			if d.shard.Hold() != hold || len(some) > 0 && d.shard.Size() >= size {
+				t.Errorf("with %d keys far: hold %s and %d bytes, before %s and %d", len(some), printTime(d.shard.Hold()), d.shard.Size(), printTime(hold), size)
+			}
+			if after := stateOf(d.shard); len(after) != len(before) {
+				t.Errorf("state %q\nbecame %q", before, after)
+			}
+		})
+		compare(t, got, want)
+		if w.far.keys != 0 || w.far.bytes != 0 || w.bytes != 0 {
+			t.Errorf("at the end %d keys and %d bytes are far, %d bytes near", w.far.keys, w.far.bytes, w.bytes)
+		}
+	})
+	if fetched == 0 {
+		t.Error("no key was ever far")
+	}
 }
 
 // The two ways agree where both can be gone.

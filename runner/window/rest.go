@@ -106,9 +106,9 @@ func (w *blockWriter) endHot(r Rest) {
 }
 
 // hotPane writes a pane of a cell whose values are all in a rest.
-func (o *Output) hotPane(c *cell, ts beam.EventTime, p beam.Pane) {
+func (o *Output) hotPane(a *attic, c *cell, ts beam.EventTime, p beam.Pane) {
 	r := openRest{Rest: o.Rest(), size: restPage}
-	c.values.each(func(chunk []byte) {
+	c.values.each(a, func(chunk []byte) {
 		if len(r.page) > 0 && len(r.page)+len(chunk) > restPage {
 			r.seal()
 		}

@@ -37,6 +37,7 @@ type way interface {
 	appendState(dst []byte) ([]byte, error)
 	restore(r *reader) error
 	relieve(to *store.Spill)
+	failure() error
 }
 
 // Add takes a block of whole input elements that are in the input when its
@@ -71,7 +72,7 @@ func (s *Shard) Advance(wm beam.EventTime, now time.Time, out *Output) error {
 		return err
 	}
 	s.fireProcessingTime(instantOf(now), out)
-	return nil
+	return s.failure()
 }
 
 func (s *Shard) advanceTo(wm beam.EventTime, out *Output) error {
@@ -99,7 +100,7 @@ func (s *Shard) AddCompacted(block []byte, out *Output) error {
 		block = block[n:]
 		s.addCompacted(&e, key, value, out)
 	}
-	return nil
+	return s.failure()
 }
 
 // split parts an element's value in key and value.

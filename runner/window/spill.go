@@ -17,7 +17,9 @@ const (
 	relieveLeast = 1 << 20
 )
 
-// Relieve moves what it can of what the shard holds to Config.Spill. Where
+// The incremental way moves values and keys (far.go).
+
+// Relieve moves what it can of what the shard holds to Config.Spill and Config.Temp. Where
 // nothing can be written it stays where it is.
 func (s *Shard) Relieve() {
 	if s.g.Spill != nil {
@@ -79,7 +81,3 @@ func (g *Grouping) load(h *held, buf []byte) ([]byte, error) {
 	}
 	return data, nil
 }
-
-// The incremental way keeps all in memory.
-func (w *incremental) relieve(*store.Spill) {}
-func (w *incremental) away() int64          { return 0 }

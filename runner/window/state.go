@@ -221,18 +221,17 @@ func (a *appending) restoreSegment(b *bucket, r *reader) error {
 // The incremental way.
 
 func (w *incremental) appendState(dst []byte) ([]byte, error) {
-	dst = binary.AppendUvarint(dst, uint64(len(w.keys)))
-	for _, key := range slices.Sorted(maps.Keys(w.keys)) {
-		k := w.keys[key]
-		dst = appendBytes(dst, key)
+	dst = binary.AppendUvarint(dst, uint64(w.keyCount()))
+	w.eachKey(slices.Sorted(maps.Keys(w.keys)), func(k *keyed) {
+		dst = appendBytes(dst, k.key)
 		dst = binary.AppendUvarint(dst, uint64(len(k.closed)+len(k.cells)))
 		for _, raw := range slices.Sorted(maps.Keys(k.closed)) {
-			dst = k.closed[raw].appendState(dst)
+			dst = k.closed[raw].appendState(w.attic, dst)
 		}
 		for _, c := range k.cells {
-			dst = c.appendState(dst)
+			dst = c.appendState(w.attic, dst)
 		}
-	}
+	})
 	var withdrawn []string
 	for id, r := range w.requests {
 		if r.cell == nil {
@@ -244,7 +243,7 @@ func (w *incremental) appendState(dst []byte) ([]byte, error) {
 	for _, id := range withdrawn {
 		dst = appendBytes(dst, id)
 	}
-	return dst, nil
+	return dst, w.failure()
 }
 
 // The flags of a cell, and those of a node.
@@ -263,7 +262,8 @@ const (
 	flagPassed
 )
 
-func (c *cell) appendState(dst []byte) []byte {
+// appendHead appends all of a cell but its values.
+func (c *cell) appendHead(dst []byte) []byte {
 	flags := bit(c.ended)*flagEnded | bit(c.late)*flagLate | bit(c.closed)*flagClosed |
 		bit(c.stamp.set)*flagStamp | bit(c.request != nil)*flagRequest
 	dst = append(appendBytes(dst, c.raw), byte(flags))
@@ -277,9 +277,16 @@ func (c *cell) appendState(dst []byte) []byte {
 	for i := range c.trig {
 		dst = c.trig[i].appendState(dst)
 	}
+	return dst
+}
+
+func (c *cell) appendState(a *attic, dst []byte) []byte {
+	if dst = c.appendHead(dst); c.closed {
+		return dst
+	}
 	dst = binary.AppendUvarint(dst, uint64(c.values.count))
 	dst = binary.AppendUvarint(dst, uint64(c.values.size))
-	dst = c.values.appendTo(dst)
+	dst = c.values.appendTo(a, dst)
 	if c.request != nil {
 		dst = binary.AppendUvarint(dst, uint64(c.request.count))
 		dst = binary.AppendUvarint(dst, uint64(c.request.size()))
@@ -291,7 +298,7 @@ func (c *cell) appendState(dst []byte) []byte {
 func (r *request) size() int {
 	n := 0
 	for _, chunk := range r.cell.values.full[:r.chunks] {
-		n += len(chunk)
+		n += chunk.size
 	}
 	return n
 }
@@ -302,7 +309,7 @@ func (st *nodeState) appendState(dst []byte) []byte {
 }
 
 func (w *incremental) restore(r *reader) error {
-	for range r.count() {
+	for n := range r.count() {
 		key := r.bytes()
 		if n, err := w.s.g.key.Skip(key); err != nil || n != len(key) || w.keys[string(key)] != nil {
 			return badState()
@@ -312,9 +319,12 @@ func (w *incremental) restore(r *reader) error {
 		w.bytes += keyFootprint(k.key)
 		cells := r.count()
 		for range cells {
-			if err := w.restoreCell(k, r); err != nil {
+			if err := w.restoreCell(k, r, (*incremental).restoreValues); err != nil {
 				return err
 			}
+		}
+		if n%fetchSome == 0 {
+			w.breathe()
 		}
 		if cells == 0 {
 			return badState()
@@ -326,7 +336,10 @@ func (w *incremental) restore(r *reader) error {
 	return r.err()
 }
 
-func (w *incremental) restoreCell(k *keyed, r *reader) error {
+// valuesReader reads the values of a cell, of which the first may be under way.
+type valuesReader func(w *incremental, c *cell, r *reader, request bool) error
+
+func (w *incremental) restoreCell(k *keyed, r *reader, values valuesReader) error {
 	raw := r.bytes()
 	if n, err := w.s.g.window.Skip(raw); err != nil || n != len(raw) {
 		return badState()
@@ -338,7 +351,7 @@ func (w *incremental) restoreCell(k *keyed, r *reader) error {
 	if w.s.g.sessions() {
 		x = w.s.g.newSession(x.bounds)
 	}
-	if x.gc < w.s.wm || k.find(x) != nil {
+	if k.find(x) != nil {
 		return badState()
 	}
 	flags := r.byte()
@@ -355,7 +368,7 @@ func (w *incremental) restoreCell(k *keyed, r *reader) error {
 	for i := range c.trig {
 		c.trig[i] = r.node()
 	}
-	if err := w.restoreValues(c, r, flags&flagRequest != 0); err != nil {
+	if err := values(w, c, r, flags&flagRequest != 0); err != nil {
 		return err
 	}
 	w.settle(c)

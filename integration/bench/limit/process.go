@@ -104,7 +104,7 @@ func (m *measurement) newSession(st *stage) (*session, error) {
 	s := &session{m: m, st: st, worker: m.workers[h.Environment], timers: map[fnapi.TimerFamily]family{},
 		descriptor: &fnapi.Descriptor{ID: m.id + "/" + string(st.plan.ID), Proto: h.Descriptor}}
 	if st.plan.Keyed {
-		s.shard = state.NewShard(store.NewTxn(store.NewMemory().Snapshot()), 0, 0, 1)
+		s.shard = state.NewShard(store.NewTxn(store.NewMemory().Entries()), 0, 0, 1)
 	}
 	for _, t := range h.Timers {
 		c, err := coder.Parse(t.Coder, m.plan.Coders)
