@@ -108,5 +108,9 @@ func sitePackages(t *testing.T) string {
 	if err != nil || len(dirs) != 1 {
 		t.Fatalf("Beam is in none or several of %s: %v", strings.Join(dirs, ", "), err)
 	}
-	return dirs[0]
+	dir, err := filepath.EvalSymlinks(dirs[0]) // pytest's ids count from where the files are
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
