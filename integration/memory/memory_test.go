@@ -26,7 +26,7 @@ const slack = 1.1
 // FRESNEL_MEMORY=1 makes them what the promise is measured at, other numbers
 // more or less.
 func TestJobsBeyondTheLimit(t *testing.T) {
-	size, limit := ci, int64(100)
+	size, limit := ci, int64(256)
 	if v := os.Getenv("FRESNEL_MEMORY"); v != "" {
 		var err error
 		if size, err = strconv.ParseFloat(v, 64); err != nil {
