@@ -83,9 +83,12 @@ func (s *site) told(t *testing.T, id string, shown map[string][]byte) {
 	note("GetPipeline", pipeline, err)
 	metrics, err := api.GetJobMetrics(t.Context(), &jobpb.GetJobMetricsRequest{JobId: id})
 	note("GetJobMetrics", metrics, err)
-	for _, command := range [][]string{{"list"}, {"show", id}, {"logs", id}, {"inspect", id}} {
-		argv := append([]string{"jobs", command[0], "--endpoint=" + s.server.Endpoint}, command[1:]...)
-		out, _ := exec.CommandContext(t.Context(), s.binary, argv...).CombinedOutput() // some need no job
+	for _, command := range [][]string{{"list"}, {"show", id}, {"metrics", id}, {"inspect", id}} {
+		argv := append([]string{"jobs", command[0], "--server=" + s.server.Endpoint}, command[1:]...)
+		out, err := exec.CommandContext(t.Context(), s.binary, argv...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%q: %v\n%s", argv, err, out)
+		}
 		shown["fresnel jobs "+command[0]] = out
 	}
 }
