@@ -26,8 +26,9 @@ type running struct {
 	mu       sync.Mutex
 	waiting  []TimerFamily // outputs whose end is to come; Family is "" for data
 	response *fnpb.ProcessBundleResponse
-	replied  bool // the harness answered, with a response or an error
-	asking   int  // splits without answer
+	infos    []byte // of the response, see Result.NamedInfos
+	replied  bool   // the harness answered, with a response or an error
+	asking   int    // splits without answer
 	late     []*Split
 	calls    int // callbacks of the runner that are under way
 	over     bool
@@ -63,7 +64,7 @@ func (r *running) Abandon() {
 }
 
 // respond takes the harness's response.
-func (r *running) respond(resp *fnpb.InstructionResponse) {
+func (r *running) respond(resp *responseIn) {
 	r.feed.drop()
 	r.update(func() {
 		if r.replied {
@@ -80,7 +81,7 @@ func (r *running) respond(resp *fnpb.InstructionResponse) {
 		case len(resp.GetProcessBundle().GetElements().GetData()) > 0 || len(resp.GetProcessBundle().GetElements().GetTimers()) > 0:
 			r.set(r.violation("the response carries elements, which it was not asked to"))
 		default:
-			r.response = resp.GetProcessBundle()
+			r.response, r.infos = resp.GetProcessBundle(), resp.infos
 		}
 	})
 }
@@ -151,6 +152,7 @@ func (r *running) complete() *Result {
 		RequiresFinalization: r.response.GetRequiresFinalization(),
 		Monitoring:           r.response.GetMonitoringData(),
 		Infos:                r.response.GetMonitoringInfos(),
+		infos:                r.infos,
 		LateSplits:           r.late,
 		Elapsed:              time.Since(r.began),
 	}

@@ -61,8 +61,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *elementsIn:
 		return m.read(data)
-	case *fnpb.InstructionResponse:
-		return readResponse(data.Materialize(), m)
+	case *responseIn:
+		return m.read(data.Materialize())
 	}
 	return c.proto.Unmarshal(data, v)
 }

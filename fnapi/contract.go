@@ -214,6 +214,7 @@ type Result struct {
 	// use short ids.
 	Monitoring map[string][]byte
 	Infos      []*pipepb.MonitoringInfo
+	infos      []byte // see NamedInfos
 	// LateSplits are splits that the worker made, but whose Split call had given
 	// up: their residuals were not processed.
 	LateSplits []*Split

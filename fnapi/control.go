@@ -41,11 +41,11 @@ func notEOF(err error) error {
 
 func (w *worker) readControl(stream fnpb.BeamFnControl_ControlServer) error {
 	for {
-		resp, err := stream.Recv()
-		if err != nil {
+		var in responseIn
+		if err := stream.RecvMsg(&in); err != nil {
 			return err
 		}
-		w.respond(resp)
+		w.respond(&in)
 	}
 }
 

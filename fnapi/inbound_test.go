@@ -84,10 +84,10 @@ func inbound(t *testing.T, server *Server, script []byte) {
 func say(w *worker, st *stateStream, runs []*running, kind byte, id string, wire []byte) {
 	switch kind {
 	case 0:
-		resp := &fnpb.InstructionResponse{}
-		if proto.Unmarshal(wire, resp) == nil {
+		var resp responseIn
+		if resp.read(wire) == nil {
 			resp.InstructionId = id
-			w.respond(resp)
+			w.respond(&resp)
 		}
 	case 1:
 		var in elementsIn

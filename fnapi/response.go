@@ -4,13 +4,14 @@ import (
 	"unicode/utf8"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
 // Most of a bundle's response is metrics, and reading them was most of what a
 // small bundle cost. Python sends each twice: the full monitoring infos (3), which
-// are left out where there are short ids (5) as well; those are read
+// are left as they are where there are short ids (5) as well; those are read
 // here, into two pieces of memory for all of them (BenchmarkResponse).
 const (
 	firstResponseField  = 1000 // of InstructionResponse: from here on all are responses
@@ -19,22 +20,46 @@ const (
 	monitoringField     = 5
 )
 
-// readResponse reads a response of a harness.
-func readResponse(wire []byte, m *fnpb.InstructionResponse) error {
+// responseIn is a response of a harness that was received.
+type responseIn struct {
+	*fnpb.InstructionResponse
+	// infos are the full monitoring infos, as fields of a ProcessBundleResponse in
+	// wire format, of a response that has short ids too.
+	infos []byte
+}
+
+func (in *responseIn) read(wire []byte) error {
+	*in = responseIn{InstructionResponse: &fnpb.InstructionResponse{}}
 	r := splitResponse(wire)
 	if r == nil {
-		return proto.Unmarshal(wire, m)
+		return proto.Unmarshal(wire, in.InstructionResponse)
 	}
-	if err := proto.Unmarshal(r.rest, m); err != nil {
+	if err := proto.Unmarshal(r.rest, in.InstructionResponse); err != nil {
 		return err
 	}
-	m.GetProcessBundle().MonitoringData = r.monitoring()
+	in.GetProcessBundle().MonitoringData = r.monitoring()
+	in.infos = r.infos
 	return nil
+}
+
+// Named tells that the worker has sent beside Monitoring what its short ids mean:
+// then nobody has to ask.
+func (r *Result) Named() bool { return len(r.infos) > 0 }
+
+// NamedInfos are the bundle's metrics with what they mean, if it is Named. They are
+// parsed at each call.
+func (r *Result) NamedInfos() []*pipepb.MonitoringInfo {
+	var body fnpb.ProcessBundleResponse
+	if proto.Unmarshal(r.infos, &body) != nil {
+		return nil
+	}
+	return body.GetMonitoringInfos()
 }
 
 // response is the response to a bundle, taken apart.
 type response struct {
 	rest          []byte // all but metrics
+	infos         []byte // the fields of full infos
 	ids, payloads [][]byte
 }
 
@@ -70,6 +95,7 @@ func splitResponse(wire []byte) *response {
 func (r *response) take(f field) error {
 	switch {
 	case f.typ == protowire.BytesType && f.num == infosField:
+		r.infos = append(r.infos, f.raw...)
 		return nil
 	case f.typ == protowire.BytesType && f.num == monitoringField:
 		return r.entry(f.bytes)

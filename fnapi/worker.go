@@ -244,7 +244,7 @@ func (a answered) failure() error {
 
 // respond hands a response to whom it is for. One that nobody waits for is
 // dropped.
-func (w *worker) respond(resp *fnpb.InstructionResponse) {
+func (w *worker) respond(resp *responseIn) {
 	id := resp.GetInstructionId()
 	w.mu.Lock()
 	r, answer := w.bundles[id], w.calls[id]
@@ -254,7 +254,7 @@ func (w *worker) respond(resp *fnpb.InstructionResponse) {
 	case r != nil:
 		r.respond(resp)
 	case answer != nil:
-		answer(resp, nil)
+		answer(resp.InstructionResponse, nil)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
 
 	"fresnel/fnapi/fnapitest"
 	"fresnel/internal/beam"
@@ -276,6 +277,53 @@ func TestMetricsAreThereAfterTheEnd(t *testing.T) {
 			}
 			if n, _, _ := coder.DecodeVarInt(committed[0].GetPayload()); n != int64(len(want)) {
 				t.Errorf("%d elements were counted, want %d", n, len(want))
+			}
+		})
+	}
+}
+
+// TestFewBundlesNeedNoAnswersAboutMetrics: a harness that says beside each short id
+// what it means is not asked by a small job, which would wait for the answer at its
+// end; in a large one, short ids are learnt. Nothing is counted twice.
+func TestFewBundlesNeedNoAnswersAboutMetrics(t *testing.T) {
+	for _, n := range []int{5, 100} {
+		t.Run(fmt.Sprint(n, " elements"), func(t *testing.T) {
+			seen := &pipepb.MonitoringInfo{Urn: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
+				Labels: map[string]string{"PTRANSFORM": "work", "NAMESPACE": "n", "NAME": "seen"}}
+			r := newRig(t, fnapitest.Infos(map[string]*pipepb.MonitoringInfo{"x": seen}))
+			r.runner.maxBundle = 1
+			elements, _ := numbers(n)
+			r.do["make"] = func(c *call) error { // a block of each, which is a bundle
+				c.ReadAll()
+				for _, e := range elements {
+					if err := c.out(e); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			r.do["work"] = func(c *call) error {
+				count := int64(0)
+				err := c.each(func(e *item) error { count++; return c.out(e.Raw) })
+				named := proto.CloneOf(seen)
+				named.Payload = coder.AppendVarInt(nil, count)
+				c.Response.MonitoringInfos = []*pipepb.MonitoringInfo{named}
+				c.Response.MonitoringData = map[string][]byte{"x": named.Payload}
+				return err
+			}
+			r.sink("out")
+			j := r.start(simple())
+			h := <-r.pool.Started()
+			j.mustEnd()
+			_, committed := j.metrics()
+			if len(committed) != 1 {
+				t.Fatalf("metrics %v", committed)
+			}
+			if got, _, _ := coder.DecodeVarInt(committed[0].GetPayload()); got != int64(n) {
+				t.Errorf("%d elements were counted, want %d", got, n)
+			}
+			if asked := h.Asked("x"); n == 5 && asked > 0 || asked > 1 {
+				t.Errorf("the harness was asked %d times", asked)
 			}
 		})
 	}

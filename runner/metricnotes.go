@@ -153,12 +153,10 @@ func (m *metrics) unknown(w *workerMetrics, res *fnapi.Result) (ids []string) {
 	if w.silent {
 		return nil
 	}
-	for id := range res.Monitoring {
-		if w.known[id] == nil {
-			ids = append(ids, id)
-		}
+	if res.Named() {
+		return nil // they are counted without
 	}
-	return ids
+	return w.unknown(res)
 }
 
 // lasting is what may be told of committed metrics: once the commits that counted

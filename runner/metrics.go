@@ -16,7 +16,9 @@ import (
 
 // metrics adds up what committed bundles counted. A harness names its metrics
 // by short ids of its own, which are looked up now and then, when metrics are
-// read and when the job ends, never on a bundle's way.
+// read and when the job ends, never on a bundle's way. Until they are known, what
+// Python sends beside them is read, which costs more: so that few bundles, which
+// are all that a small job has, need not be asked about.
 type metrics struct {
 	mu      sync.Mutex
 	workers map[fnapi.Worker]*workerMetrics
@@ -37,6 +39,9 @@ type workerMetrics struct {
 	// since is when the first of those that wait came; asking: the worker is asked.
 	since  time.Time
 	asking bool
+	// unnamed counts the bundles that were counted without their short ids, which are
+	// not known.
+	unnamed map[string]int
 	// silent tells that a bundle has waited for the worker's answer in vain.
 	silent bool
 }
@@ -84,17 +89,60 @@ func (m *metrics) commit(hb *harnessBundle, w *workerMetrics, res *fnapi.Result)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(res.Monitoring) == 0 {
-		for _, info := range res.Infos {
-			m.kept.changed(m.totals.add(hb.x.stage, info, info.GetPayload()))
-		}
+		m.addAll(hb.x.stage, res.Infos)
 		return
 	}
-	for id, payload := range res.Monitoring {
-		m.put(w, id, metricData{hb.x.stage, payload})
+	if named := w.named(res); named != nil {
+		m.addAll(hb.x.stage, named)
+	} else {
+		for id, payload := range res.Monitoring {
+			m.put(w, id, metricData{hb.x.stage, payload})
+		}
 	}
 	if w.due() {
 		w.asking = true
 		hb.x.job.spawn(func() { m.ask(hb.x.job.ctx, hb.worker, w) })
+	}
+}
+
+func (m *metrics) addAll(s *stage, infos []*pipepb.MonitoringInfo) {
+	for _, info := range infos {
+		m.kept.changed(m.totals.add(s, info, info.GetPayload()))
+	}
+}
+
+// named are the metrics of a result with their meaning, if there is a short id
+// that is not known, and the worker has sent both.
+func (w *workerMetrics) named(res *fnapi.Result) []*pipepb.MonitoringInfo {
+	ids := w.unknown(res)
+	if len(ids) == 0 || !res.Named() {
+		return nil
+	}
+	named := res.NamedInfos()
+	if len(named) == 0 {
+		return nil // they do not parse
+	}
+	w.begin()
+	for _, id := range ids {
+		w.unnamed[id]++
+	}
+	return named
+}
+
+// unknown are the short ids of a result of which the meaning is not known.
+func (w *workerMetrics) unknown(res *fnapi.Result) (ids []string) {
+	for id := range res.Monitoring {
+		if w.known[id] == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// begin notes when something is first to be asked.
+func (w *workerMetrics) begin() {
+	if len(w.waiting)+len(w.unnamed) == 0 {
+		w.since = time.Now()
 	}
 }
 
@@ -108,7 +156,7 @@ func (m *metrics) join(worker fnapi.Worker) {
 }
 
 func newWorkerMetrics() *workerMetrics {
-	return &workerMetrics{known: map[string]*shortID{}, waiting: map[string][]metricData{}}
+	return &workerMetrics{known: map[string]*shortID{}, waiting: map[string][]metricData{}, unnamed: map[string]int{}}
 }
 
 // of returns the record of a worker; one that nobody keeps if it is lost.
@@ -132,9 +180,7 @@ func (m *metrics) put(w *workerMetrics, id string, v metricData) {
 		m.sum(k, v)
 		return
 	}
-	if len(w.waiting) == 0 {
-		w.since = time.Now()
-	}
+	w.begin()
 	if len(w.waiting[id]) < maxWaiting {
 		w.waiting[id] = append(w.waiting[id], v)
 	}
@@ -157,7 +203,7 @@ func (m *metrics) sum(k *shortID, v metricData) {
 
 // due tells whether the worker should be asked.
 func (w *workerMetrics) due() bool {
-	if w.asking || len(w.waiting) == 0 {
+	if w.asking || len(w.waiting)+len(w.unnamed) == 0 {
 		return false
 	}
 	if time.Since(w.since) > askEvery {
@@ -168,6 +214,11 @@ func (w *workerMetrics) due() bool {
 			return true
 		}
 	}
+	for _, bundles := range w.unnamed {
+		if bundles >= askAfter {
+			return true
+		}
+	}
 	return false
 }
 
@@ -175,6 +226,11 @@ func (w *workerMetrics) due() bool {
 func (m *metrics) ask(ctx context.Context, worker fnapi.Worker, w *workerMetrics) {
 	m.mu.Lock()
 	ids := slices.Collect(maps.Keys(w.waiting))
+	for id := range w.unnamed {
+		if w.waiting[id] == nil {
+			ids = append(ids, id)
+		}
+	}
 	m.mu.Unlock()
 	if len(ids) == 0 {
 		return
@@ -217,6 +273,7 @@ func (m *metrics) explain(w *workerMetrics, ids []string, infos map[string]*pipe
 			m.sum(k, v)
 		}
 		delete(w.waiting, id)
+		delete(w.unnamed, id)
 	}
 }
 
