@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"fresnel/internal/beam"
 )
@@ -49,6 +50,9 @@ func explain(err error, where, doing string, servers []string) error {
 		e.Code, e.Cure = beam.Rejected, "set security.protocol to SSL or SASL_SSL"
 	case errors.As(err, &cert):
 		e.Code, e.Cure = beam.Rejected, "give the broker's certificate authority in ssl.truststore.location (PEM)"
+	case leaderless(err):
+		e.What += ": the partition has no leader"
+		e.Cure = "Fresnel goes on when it has one again; check which of the brokers that hold its replicas are down"
 	case errors.As(err, &code):
 		e.Cure = "Fresnel tries again"
 		if slices.Contains(refused, code) {
@@ -56,6 +60,12 @@ func explain(err error, where, doing string, servers []string) error {
 		}
 	}
 	return e
+}
+
+// leaderless tells whether a request failed because a partition has no leader, or
+// another one by now.
+func leaderless(err error) bool {
+	return errors.Is(err, protocol.ErrNoLeader) || errors.Is(err, kafkago.LeaderNotAvailable) || errors.Is(err, kafkago.NotLeaderForPartition)
 }
 
 func cureOf(code kafkago.Error) string {

@@ -110,6 +110,7 @@ type group struct {
 	values  []string
 	// failures counts the reads that were tried again.
 	failures int
+	last     error // of them
 	marks    []beam.EventTime
 }
 
@@ -160,7 +161,7 @@ func (g *group) readSplit(i int) {
 		if beam.CodeOf(err) != beam.Unavailable {
 			g.t.Fatal(err)
 		}
-		g.failures++
+		g.failures, g.last = g.failures+1, err
 		_ = g.readers[i].Close()
 		g.readers[i] = nil
 		time.Sleep(50 * time.Millisecond)
