@@ -152,10 +152,11 @@ func (c Config) say(line string) {
 	}
 }
 
-// workDir is the directory to work in and what to do with it at the end.
+// workDir is the directory to work in and what to do with it at the end: the
+// options, which may hold passwords, do not stay.
 func workDir(dir string) (string, func(), error) {
 	if dir != "" {
-		return dir, func() {}, os.MkdirAll(dir, 0o700)
+		return dir, func() { _ = os.Remove(filepath.Join(dir, optionsFile)) }, os.MkdirAll(dir, 0o700) // it may not have been written
 	}
 	dir, err := os.MkdirTemp("", "fresnel-worker-")
 	return dir, func() { _ = os.RemoveAll(dir) }, err // what stays is in a temporary directory

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -161,6 +162,40 @@ echo "options $(cat $PIPELINE_OPTIONS_FILE)"
 	} {
 		if !out.has(want) {
 			t.Errorf("printed %q, without %q", out.lines, want)
+		}
+	}
+}
+
+// TestOptionsAreForTheirOwnerAlone, since they may hold passwords, and do not stay:
+// neither in a directory of the harness's own nor in one that is given, where
+// anybody may have left a file of that name.
+func TestOptionsAreForTheirOwnerAlone(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t)
+	given := t.TempDir()
+	if err := os.WriteFile(filepath.Join(given, optionsFile), []byte("old"), 0o644); err != nil { //nolint:gosec // that is the point
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(given, optionsFile), 0o644); err != nil { //nolint:gosec // whatever the umask
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"", given} {
+		for _, status := range []string{"0", "3"} {
+			var out printed
+			err := Run(t.Context(), Config{ID: "worker-1", Provision: r.endpoint, Dir: dir, Print: out.add, Python: fakePython(t, `
+echo $PIPELINE_OPTIONS_FILE
+ls -ld $PIPELINE_OPTIONS_FILE | cut -c 1-10
+ls -ld $SEMI_PERSISTENT_DIRECTORY | cut -c 1-10
+exit `+status)})
+			if (err != nil) != (status != "0") || len(out.lines) < 3 {
+				t.Fatalf("status %s: %v, %q", status, err, out.lines)
+			}
+			if out.lines[1] != "-rw-------" || dir == "" && out.lines[2] != "drwx------" {
+				t.Errorf("others can read the options: %q", out.lines)
+			}
+			if _, err := os.Lstat(out.lines[0]); filepath.Base(out.lines[0]) != optionsFile || !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the options stay in %q: %v", out.lines[0], err)
+			}
 		}
 	}
 }

@@ -3,7 +3,9 @@ package boot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -95,8 +97,8 @@ func harnessVariables(cfg Config, info *fnpb.ProvisionInfo, dir string) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "pipeline_options.json")
-	if err := os.WriteFile(file, options, 0o600); err != nil {
+	file := filepath.Join(dir, optionsFile)
+	if err := writePrivate(file, options); err != nil {
 		return nil, err
 	}
 	env := []string{
@@ -119,6 +121,23 @@ func harnessVariables(cfg Config, info *fnpb.ProvisionInfo, dir string) ([]strin
 		env = append(env, "STATUS_API_SERVICE_DESCRIPTOR="+descriptor(status), "STATUS_ENDPOINT="+status) // Python's, Go's
 	}
 	return env, nil
+}
+
+// optionsFile is the name of the file with the pipeline's options.
+const optionsFile = "pipeline_options.json"
+
+// writePrivate writes a file that its owner alone can read, whatever was there
+// under its name.
+func writePrivate(file string, content []byte) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 // descriptor is an ApiServiceDescriptor in text format.
