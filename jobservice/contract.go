@@ -37,6 +37,11 @@ type Submission struct {
 	// Resumed tells that an earlier run was cut off, and that Run goes on from
 	// what that left in Dir (which may be nothing, if it was cut off early).
 	Resumed bool
+	// Begun tells that Run has called Began before, in this run of the job or an
+	// earlier one: what Dir had then must be there. Began brings that to the disk;
+	// it is nil where nothing is to be noted.
+	Begun bool
+	Began func() error
 	// From is a job that was stopped, and with whose state this one begins; nil for
 	// none. Once Run has taken it over, it calls Took.
 	From *Submission

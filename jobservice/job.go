@@ -122,7 +122,7 @@ func (j *job) ownSubmission(retrieval string) (*Submission, *job) {
 	s := &Submission{ID: j.id, Name: j.name, Pipeline: j.pipeline, Options: j.options,
 		RetrievalEndpoint: retrieval, Epoch: j.epoch, Resumed: j.resumed, Halt: j.halt}
 	if j.durable() {
-		s.Dir = j.dir.statePath()
+		s.Dir, s.Begun = j.dir.statePath(), j.dir.record.Begun
 	}
 	return s, j.from
 }

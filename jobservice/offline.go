@@ -43,7 +43,7 @@ func (d *DataDir) kept(id beam.JobID) KeptJob {
 	k := KeptJob{Phase: string(r.Phase), Durable: r.Durable, Submission: &Submission{ID: id, Name: r.Name,
 		Pipeline: r.request.GetPipeline(), Options: r.request.GetPipelineOptions(), Epoch: r.Epoch}}
 	if r.Durable {
-		k.Submission.Dir = dir.statePath()
+		k.Submission.Dir, k.Submission.Begun = dir.statePath(), r.Begun
 	}
 	return k
 }

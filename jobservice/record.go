@@ -37,6 +37,7 @@ type recordHead struct {
 	Durable  bool  // the job is to survive the server
 	Epoch    int64 // of its last run
 	Phase    phase
+	Begun    bool       `json:",omitempty"` // the runner has made its state
 	From     beam.JobID `json:",omitempty"` // the job whose state it began with
 }
 

@@ -30,6 +30,9 @@ func (s *Service) place(j *job) (*Submission, error) {
 	}
 	sub := j.submission(s.getEndpoint())
 	sub.Took = func() { s.took(j) }
+	if sub.Dir != "" {
+		sub.Began = j.began
+	}
 	return sub, err
 }
 

@@ -200,6 +200,18 @@ func (j *job) goOn() {
 	j.tell(Basic, time.Now(), fmt.Sprintf("the job goes on from the state that is kept of it (run %d)", j.epoch))
 }
 
+// began notes that the runner has made the job's state.
+func (j *job) began() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.dir.record.Begun = true
+	err := j.dir.save()
+	if err != nil {
+		j.dir.record.Begun = false
+	}
+	return err
+}
+
 // saveRun writes that a run begins. If that cannot be done, the job is left as
 // it was.
 func (j *job) saveRun() error {

@@ -181,6 +181,37 @@ func TestDataThatWasKeptIsRead(t *testing.T) {
 }
 
 // However often servers come and go, no two runs have the same epoch.
+// TestTheNextServerKnowsThatAJobHasState, so that it does not take state that is
+// gone for none that was made yet.
+func TestTheNextServerKnowsThatAJobHasState(t *testing.T) {
+	inBubble(t, func(t *testing.T, dir string) {
+		before := serveData(t, newRecorder(true), dir)
+		before.submit(nil)
+		first, _ := before.service.runner.(*recorder).last()
+		wantEqual(t, "begun, at first", first.Begun, false)
+		early := crash(t, dir)
+		if err := first.Began(); err != nil {
+			t.Fatal(err)
+		}
+		for begun, dir := range map[bool]string{false: early, true: crash(t, dir)} {
+			data, err := OpenDataDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept, err := data.Jobs()
+			if err := errors.Join(err, data.Close()); err != nil || len(kept) != 1 {
+				t.Fatal(kept, err)
+			}
+			wantEqual(t, "begun, offline", kept[0].Submission.Begun, begun)
+			again := newRecorder(true)
+			serveData(t, again, dir)
+			synctest.Wait()
+			second, _ := again.last()
+			wantEqual(t, "begun", second.Begun, begun)
+		}
+	})
+}
+
 func TestEveryRunHasItsOwnEpoch(t *testing.T) {
 	inBubble(t, func(t *testing.T, dir string) {
 		serveData(t, newRecorder(true), dir).submit(nil)

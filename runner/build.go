@@ -85,7 +85,7 @@ func (j *job) build() error {
 		spec.Edges = append(spec.Edges, ed.spec(from.index))
 	}
 	j.spec = spec
-	return j.makeEngine(spec)
+	return firstError(j.makeEngine(spec), j.noteBegun())
 }
 
 func (j *job) engineOptions() engine.Options {

@@ -44,9 +44,9 @@ func (j *job) tookOver() (done bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, unwritable(dir, err)
 	}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log})
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Begun: j.sub.Begun})
 	if err != nil {
-		return false, unwritable(dir, err)
+		return false, j.unopened(dir, err)
 	}
 	err = disk.Notes(noteFrom, noteFrom+"\xff", func(string, []byte) error { done = true; return nil })
 	disk.Close()

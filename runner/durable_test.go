@@ -1,9 +1,13 @@
 package runner
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,6 +157,52 @@ func (w *world) run(dir string, epoch int64, cut time.Duration) {
 	close(j.drain)
 	j.mustEnd()
 	w.told = w.seen(j)
+}
+
+// TestAStoreThatIsGoneIsDamage: a job that had one does not begin anew without it;
+// one that was cut off before it was noted that there is one does.
+func TestAStoreThatIsGoneIsDamage(t *testing.T) {
+	for _, gone := range []string{"store", ""} {
+		t.Run("without "+filepath.Join("state", gone), func(t *testing.T) {
+			w := newWorld(t)
+			w.r.runner.fs = nil // the machine's
+			dir := filepath.Join(t.TempDir(), "state")
+			var begun atomic.Bool
+			w.r.submitted = func(s *jobservice.Submission) {
+				s.ID, s.Dir, s.Epoch, s.Begun = "gone", dir, 1, begun.Load()
+				s.Began = func() error {
+					if _, err := os.Stat(filepath.Join(dir, "store", "LOCK")); err != nil || begun.Swap(true) {
+						t.Errorf("it is noted that there is a store: %v", err)
+					}
+					return nil
+				}
+				w.last = s
+			}
+			for range 2 { // the second finds what the first has made
+				j := w.r.startWhole(w.pipe())
+				wait(t, "a store", begun.Load)
+				time.Sleep(20 * time.Millisecond)
+				j.cancel()
+				if err := j.end(); !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+			}
+			if err := os.RemoveAll(filepath.Join(dir, gone)); err != nil {
+				t.Fatal(err)
+			}
+			again := w.r.startWhole(w.pipe())
+			close(again.drain) // where it is taken for a new job, it ends
+			again.wantError(beam.BadData, "cannot be read", "are missing", "put a copy of it in its place")
+			if _, err := w.r.runner.Inspect(w.last); beam.CodeOf(err) != beam.BadData {
+				t.Errorf("who looks at it is told: %v", err)
+			}
+			begun.Store(false)
+			j := w.r.startWhole(w.pipe())
+			wait(t, "a new store", begun.Load)
+			j.cancel()
+			_ = j.end()
+		})
+	}
 }
 
 // seen is the counter of side, of what it has committed.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -73,18 +74,49 @@ func (j *job) openJournal() error {
 		}
 	}
 	full := &fullDisk{job: j, dir: dir}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: full.wait, Room: full.room, ReadOnly: j.runner.readOnly, Budget: j.memory.budget})
-	switch {
-	case err != nil && (j.runner.readOnly || store.Damaged(err)):
-		return &beam.Error{Code: beam.BadData, What: "the job's state in " + dir + " cannot be read", Cause: err,
-			Cure: "if it is damaged, put a copy of it in its place, or cancel the job and start it anew"}
-	case err != nil:
-		return unwritable(dir, err)
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: full.wait, Room: full.room, ReadOnly: j.runner.readOnly, Budget: j.memory.budget, Begun: j.sub.Begun})
+	if err != nil {
+		return j.unopened(dir, err)
 	}
 	l.disk, j.store, j.journal = disk, disk, l
 	j.memory.shelve(disk)
 	j.spawn(l.syncLoop)
 	return nil
+}
+
+// unopened is the error for a store that does not open.
+func (j *job) unopened(dir string, err error) error {
+	if j.runner.readOnly || store.Damaged(err) {
+		return &beam.Error{Code: beam.BadData, What: "the job's state in " + dir + " cannot be read", Cause: err,
+			Cure: "if it is damaged, put a copy of it in its place, or cancel the job and start it anew"}
+	}
+	return unwritable(dir, err)
+}
+
+// noteBegun has it noted, once, that the job has a store: from then on one that is
+// not there is damage, and none that is yet to be made. The store is on the disk
+// before.
+func (j *job) noteBegun() error {
+	if j.journal == nil || j.runner.readOnly || j.sub.Begun || j.sub.Began == nil {
+		return nil
+	}
+	err := j.journal.disk.Sync()
+	for _, dir := range []string{j.sub.Dir, filepath.Dir(j.sub.Dir)} {
+		err = firstError(err, syncDir(dir))
+	}
+	if err = firstError(err, j.sub.Began()); err != nil {
+		return unwritable(j.sub.Dir, err)
+	}
+	return nil
+}
+
+// syncDir brings the names in a directory to the disk.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func unwritable(dir string, err error) error {

@@ -129,7 +129,7 @@ func (c *checker) job(k jobservice.KeptJob) checked {
 	r := checked{Job: k.Submission.ID, Name: k.Submission.Name, Phase: k.Phase, Durable: k.Durable}
 	err := k.Err
 	if err == nil && k.Durable && k.Phase != "ended" {
-		if _, missing := os.Stat(k.Submission.Dir); missing == nil { // else it has not begun
+		if _, missing := os.Stat(k.Submission.Dir); missing == nil || k.Submission.Begun { // else it has not begun
 			r.State, err = c.runner.Inspect(k.Submission)
 		}
 	}

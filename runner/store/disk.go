@@ -47,6 +47,8 @@ type DiskOptions struct {
 	Budget *Budget
 	// ReadOnly: nothing is written, and what was must be there.
 	ReadOnly bool
+	// Begun: the directory has had a store, which must be there.
+	Begun bool
 	// Log takes what the tree says that it should not have to.
 	Log *slog.Logger
 }
@@ -93,14 +95,14 @@ func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
 	d.blocks.init(o.Budget, nil)
 	defer d.survive(&err)
 	fs := d.fileSystem(o)
-	if err := checkWhole(dir, fs); err != nil {
+	if err := checkWhole(dir, fs, o.Begun); err != nil {
 		return nil, err
 	}
 	if d.db, err = pebble.Open(dir, d.options(o, fs)); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	fs.open.Store(true)
-	if err = d.load(o.Budget); err != nil {
+	if err = d.load(o); err != nil {
 		_ = d.db.Close() // it could not be read
 		return nil, err
 	}
@@ -109,13 +111,16 @@ func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
 
 // checkWhole sees to it that the tree does not take a directory for a fresh one
 // that is not: it makes its first log after the manifest and its marker.
-func checkWhole(dir string, fs FS) error {
+func checkWhole(dir string, fs FS, begun bool) error {
 	files, err := fs.List(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		files, err = nil, nil
 	}
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
+	}
+	if begun && len(files) == 0 {
+		return fmt.Errorf("%w: there is none of them in %s", errLost, dir)
 	}
 	marked, data := false, ""
 	for _, f := range files {
@@ -124,8 +129,13 @@ func checkWhole(dir string, fs FS) error {
 			data = f
 		}
 	}
-	if data != "" && !marked {
+	switch {
+	case marked:
+		return nil
+	case data != "":
 		return fmt.Errorf("%w: there is data (%s), but no marker of the manifest", errLost, data)
+	case begun:
+		return fmt.Errorf("%w: there is no marker of the manifest", errLost)
 	}
 	return nil
 }
@@ -153,12 +163,12 @@ func (d *Disk) options(o DiskOptions, fs *diskFS) *pebble.Options {
 }
 
 // load finds out what there is.
-func (d *Disk) load(b *Budget) error {
-	fresh, err := d.checkFormat()
+func (d *Disk) load(o DiskOptions) error {
+	fresh, err := d.checkFormat(o.Begun)
 	if err != nil {
 		return err
 	}
-	d.table = newTable(d.readEntries, b, fresh)
+	d.table = newTable(d.readEntries, o.Budget, fresh)
 	return d.eachBlock(func(id uint64) error {
 		d.next.Store(max(d.next.Load(), id))
 		return nil
@@ -166,9 +176,12 @@ func (d *Disk) load(b *Budget) error {
 }
 
 // checkFormat notes the format of a fresh store.
-func (d *Disk) checkFormat() (fresh bool, err error) {
+func (d *Disk) checkFormat(begun bool) (fresh bool, err error) {
 	v, closer, err := d.db.Get([]byte{diskVersion})
 	if errors.Is(err, pebble.ErrNotFound) {
+		if begun {
+			return false, fmt.Errorf("%w: what says its format is not there", errLost)
+		}
 		return true, d.begin()
 	}
 	if err != nil {

@@ -379,6 +379,35 @@ func TestMissingFilesAreNoFreshStore(t *testing.T) {
 	}
 }
 
+// TestAStoreThatWasBegunIsNoFreshOne: where there was one, an empty directory, none,
+// and one without a format are damage.
+func TestAStoreThatWasBegunIsNoFreshOne(t *testing.T) {
+	t.Parallel()
+	unformatted := vfs.NewMem()
+	db, err := pebble.Open("store", &pebble.Options{FS: unformatted, Logger: diskLog{tree: &tree{}}})
+	if err == nil {
+		err = db.Close()
+	}
+	empty := vfs.NewMem()
+	if err := errors.Join(err, empty.MkdirAll("store", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for name, fs := range map[string]vfs.FS{"no directory": vfs.NewMem(), "empty": empty, "without a format": unformatted} {
+		if _, err := OpenDisk("store", DiskOptions{FS: fs, Begun: true}); !Damaged(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		d, err := OpenDisk("store", DiskOptions{FS: fs})
+		if err != nil {
+			t.Fatalf("%s, where none was begun: %v", name, err)
+		}
+		d.Close()
+		if d, err = OpenDisk("store", DiskOptions{FS: fs, Begun: true}); err != nil {
+			t.Fatalf("%s, after it was made: %v", name, err)
+		}
+		d.Close()
+	}
+}
+
 // TestSpaceIsGivenBack: the store's size follows what lives, not what was.
 func TestSpaceIsGivenBack(t *testing.T) {
 	t.Parallel()
