@@ -94,6 +94,31 @@ func (s *source) committed(ctx context.Context, all []topicPartition) (map[topic
 	return offsets, nil
 }
 
+// offsetError explains why the offsets of a partition are not known. That it has no
+// leader kafka-go answers as an unknown error.
+func (s *source) offsetError(ctx context.Context, tp topicPartition, err error) error {
+	if errors.Is(err, kafkago.Unknown) && s.isLeaderless(ctx, tp) {
+		err = kafkago.LeaderNotAvailable
+	}
+	return s.explain(err, "find the offset to start from in "+tp.String())
+}
+
+// isLeaderless tells whether the cluster says that a partition has no leader.
+func (s *source) isLeaderless(ctx context.Context, tp topicPartition) bool {
+	meta, err := s.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{tp.topic}})
+	if err != nil {
+		return false
+	}
+	for _, t := range meta.Topics {
+		for _, p := range t.Partitions {
+			if t.Name == tp.topic && p.ID == int(tp.partition) && leaderless(p.Error) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // listOffsets returns the offsets at a time in milliseconds, or at one of
 // kafka-go's FirstOffset and LastOffset.
 func (s *source) listOffsets(ctx context.Context, all []topicPartition, at int64) (map[topicPartition]int64, error) {
@@ -109,7 +134,7 @@ func (s *source) listOffsets(ctx context.Context, all []topicPartition, at int64
 	for topic, partitions := range res.Topics {
 		for _, p := range partitions {
 			if p.Error != nil {
-				return nil, s.explain(p.Error, "find the offsets to start from")
+				return nil, s.offsetError(ctx, topicPartition{topic, int32(p.Partition)}, p.Error)
 			}
 			if offset, ok := offsetOf(p, at); ok {
 				offsets[topicPartition{topic, int32(p.Partition)}] = offset
