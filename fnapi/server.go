@@ -144,7 +144,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s.warm = newWarmth(s, cfg.KeepWarm)
 	s.register()
-	go func() { _ = s.grpc.Serve(listener) }() // ends with Close
+	go func() { _ = s.grpc.Serve(quiet(listener)) }() // ends with Close
 	return s, nil
 }
 
