@@ -66,6 +66,7 @@ lint: $(golangci) ## gofmt, go vet and golangci-lint, on every module
 unit: parts $(venv) ## unit tests, with the race detector; some run on real parts
 	@$(need) 'command -v gcc' gcc libc6-dev
 	CGO_ENABLED=1 $(GO) test -race -timeout 25m $$($(GO) list ./... | grep -v '^fresnel/integration')
+	$(GO) test -timeout 10m ./fnapi # without the detector its connections are others
 
 .PHONY: fuzz
 fuzz: ## each fuzzer for FUZZTIME (5s), beyond the corpus that the unit tests run
