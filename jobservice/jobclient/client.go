@@ -4,6 +4,7 @@
 //
 //	client.go   the calls
 //	follow.go   messages and states, as they come
+//	greeting.go what took a connection, and whether it answered
 //	metric.go   metrics, decoded
 package jobclient
 
@@ -32,6 +33,7 @@ type Client struct {
 	endpoint string
 	conn     *grpc.ClientConn
 	api      jobpb.JobServiceClient
+	greeting *greeting
 }
 
 // Dial makes a client; nothing is sent before the first call. An endpoint that
@@ -40,12 +42,13 @@ func Dial(endpoint string) (*Client, error) {
 	if _, port, err := net.SplitHostPort(endpoint); (err != nil || port == "") && !strings.HasPrefix(endpoint, "unix:") {
 		return nil, fmt.Errorf("job endpoint %q: %w, as in %s", endpoint, ErrEndpoint, usualEndpoint)
 	}
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	greeting := &greeting{}
+	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(greeting),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
 	if err != nil {
 		return nil, fmt.Errorf("job endpoint %s: %w", endpoint, err)
 	}
-	return &Client{endpoint: endpoint, conn: conn, api: jobpb.NewJobServiceClient(conn)}, nil
+	return &Client{endpoint: endpoint, conn: conn, api: jobpb.NewJobServiceClient(conn), greeting: greeting}, nil
 }
 
 // Close ends the connection.
@@ -112,7 +115,7 @@ func (c *Client) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case s.Code() == codes.Unavailable && strings.Contains(s.Message(), "server preface"), // no HTTP/2
+	case c.greeting.refused(s), // no HTTP/2
 		s.Code() == codes.Unimplemented && strings.Contains(s.Message(), serviceName), // an unknown service
 		s.Code() == codes.Unknown && strings.Contains(s.Message(), "content-type"):    // HTTP/2, but not gRPC
 		return fmt.Errorf("job endpoint %s: %w (the endpoint is what `fresnel` prints when it starts, %s without flags): %s",

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 )
 
 // listen serves something on a port until the test ends.
@@ -51,6 +54,27 @@ func TestAnEndpointIsAHostAndAPort(t *testing.T) {
 		if _, err := Dial(endpoint); !errors.Is(err, ErrEndpoint) {
 			t.Errorf("%q: %v", endpoint, err)
 		}
+	}
+}
+
+// TestAServerThatDiesIsNotForeign: it answered, or was reached and is gone.
+func TestAServerThatDiesIsNotForeign(t *testing.T) {
+	t.Parallel()
+	var g greeting
+	g.HandleConn(t.Context(), &stats.ConnBegin{Client: true})
+	for message, foreign := range map[string]bool{
+		`connection error: desc = "error reading server preface: EOF"`:                                 true,
+		`connection error: desc = "write tcp 127.0.0.1:58562->127.0.0.1:33327: write: broken pipe"`:    true,
+		`connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: refused"`:     false,
+		`error reading from server: read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer`: false,
+	} {
+		if got := g.refused(status.New(codes.Unavailable, message)); got != foreign {
+			t.Errorf("%s: foreign is %v", message, got)
+		}
+	}
+	g.HandleRPC(t.Context(), &stats.InHeader{Client: true})
+	if g.refused(status.New(codes.Unavailable, `connection error: desc = "error reading server preface: EOF"`)) {
+		t.Error("a server that answered is foreign when it goes")
 	}
 }
 
