@@ -29,6 +29,8 @@ type leaderlessCluster struct {
 	// known: the cluster says so in its metadata. Else only the broker does that
 	// was the leader, which is what a client meets first.
 	known bool
+	// whole: the cluster says so of topics as a whole.
+	whole bool
 	// refusals counts the fetches that were refused.
 	refusals int
 }
@@ -117,7 +119,11 @@ func (l *leaderlessCluster) change(message protocol.Message) (changed bool) {
 	defer l.mu.Unlock()
 	switch m := message.(type) {
 	case *metadata.Response:
-		for _, topic := range m.Topics {
+		for i := range m.Topics {
+			topic := &m.Topics[i]
+			if l.whole {
+				topic.ErrorCode, topic.Partitions, changed = int16(kafkago.LeaderNotAvailable), nil, true
+			}
 			for i := range topic.Partitions {
 				if p := &topic.Partitions[i]; l.known && p.PartitionIndex == l.partition {
 					p.ErrorCode, p.LeaderID, p.IsrNodes, changed = int16(kafkago.LeaderNotAvailable), -1, nil, true
@@ -210,5 +216,23 @@ func TestAPartitionWithoutALeaderIsWaitedFor(t *testing.T) {
 				t.Errorf("%q", g.values)
 			}
 		})
+	}
+}
+
+// TestATopicWithoutLeadersIsToldOf: a start on it does not wait in silence.
+func TestATopicWithoutLeadersIsToldOf(t *testing.T) {
+	k := broker(t)
+	topic := newTopic(t, k, 1)
+	made, err := New(testLog(t)).Source(readTransform(t, k, topic, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = made.Close() })
+	cluster := &leaderlessCluster{partition: -1, whole: true}
+	made.(*source).transport.Dial = cluster.dial
+	ctx, cancel := context.WithTimeout(t.Context(), 4*topicGrace)
+	defer cancel()
+	if _, err := made.Splits(ctx); beam.CodeOf(err) != beam.Unavailable || !strings.Contains(err.Error(), topic) {
+		t.Errorf("the user is told: %v", err)
 	}
 }

@@ -285,11 +285,11 @@ func (s *source) partitions(ctx context.Context) ([]topicPartition, error) {
 	deadline := time.Now().Add(topicGrace)
 	for {
 		all, err := s.describe(ctx)
-		if !errors.Is(err, kafkago.UnknownTopicOrPartition) && !errors.Is(err, kafkago.LeaderNotAvailable) {
-			return all, s.explain(err, "find the partitions of "+strings.Join(s.read.Topics, ", "))
-		}
-		if errors.Is(err, kafkago.UnknownTopicOrPartition) && time.Now().After(deadline) {
+		unknown := errors.Is(err, kafkago.UnknownTopicOrPartition)
+		if over := time.Now().After(deadline); over && unknown {
 			return nil, s.missing(err)
+		} else if over || !unknown && !errors.Is(err, kafkago.LeaderNotAvailable) {
+			return all, s.explain(err, "find the partitions of "+strings.Join(s.read.Topics, ", "))
 		}
 		select {
 		case <-ctx.Done():

@@ -142,6 +142,8 @@ def statistic(province, traffic):
 def parse_args(argv):
   args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   args.add_argument('--bootstrap_servers', required=True, help='Kafka, as HOST:PORT')
+  args.add_argument('--consumer_config', action='append', default=[], metavar='KEY=VALUE',
+                    help='a setting of the consumer more, such as those of SASL; may be repeated')
   args.add_argument('--topic', default='access_log')
   args.add_argument('--offset', default='earliest', help='where to begin: earliest or latest')
   args.add_argument('--jdbc_url', required=True, help='MySQL, as jdbc:mysql://HOST:PORT/DATABASE')
@@ -159,7 +161,11 @@ def run(argv=None):
     _ = (
         p
         | 'Read log' >> ReadFromKafka(
-            consumer_config={'bootstrap.servers': args.bootstrap_servers, 'auto.offset.reset': args.offset},
+            consumer_config={
+                'bootstrap.servers': args.bootstrap_servers,
+                'auto.offset.reset': args.offset,
+                **dict(setting.split('=', 1) for setting in args.consumer_config)
+            },
             topics=[args.topic],
             expansion_service=args.expansion_service)
         | 'Sum bundle' >> beam.ParDo(SumBundle()).with_output_types(typing.Tuple[str, typing.Any])

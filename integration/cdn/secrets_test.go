@@ -16,11 +16,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"fresnel/examples/cdn"
+	"fresnel/integration/parts"
 )
 
-// secrets: of the password of the database, in the configuration of the sink, and
-// of one in the pipeline's options nothing is in clear on disk, in logs, messages,
-// metrics, or in what the server tells of the job.
+// secrets: of the password of the database, in the configuration of the sink, of
+// that of the broker, in the source's, and of one in the pipeline's options nothing
+// is in clear on disk, in logs, messages, metrics, or in what the server tells of
+// the job.
 func (s *site) secrets(t *testing.T) {
 	const password, token = "pa55-of-the-table", "t0k3n-of-the-pipeline"
 	log, table := cdn.NewLog(4), s.table(t)
@@ -32,8 +34,11 @@ func (s *site) secrets(t *testing.T) {
 	if err := s.topic(t, log).Write(t.Context(), 20_000); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{example(t, "pipeline.py"), "--bootstrap_servers=" + s.kafka.Addr(), "--topic=" + name(t), table.Options()[0],
-		"--username=teller", "--password=" + password}
+	args := []string{example(t, "pipeline.py"), "--bootstrap_servers=" + s.kafka.SASLAddr(), "--topic=" + name(t), table.Options()[0],
+		"--username=teller", "--password=" + password,
+		"--consumer_config=security.protocol=SASL_PLAINTEXT", "--consumer_config=sasl.mechanism=SCRAM-SHA-512",
+		"--consumer_config=sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username=\"" +
+			parts.KafkaUser + "\" password=\"" + parts.KafkaPassword + "\";"}
 	w := &watcher{t: t, table: table, client: s.run(t, "PROCESS", args...)}
 	if err := s.run(t, "PROCESS", filepath.Join("testdata", "vault.py"), "--vault_token="+token).Err(); err != nil {
 		t.Error(err)
@@ -50,7 +55,7 @@ func (s *site) secrets(t *testing.T) {
 		t.Errorf("only %d things were looked at", len(shown))
 	}
 	for what, data := range shown {
-		for _, secret := range []string{password, token} {
+		for _, secret := range []string{password, token, parts.KafkaPassword} {
 			if at := bytes.Index(data, []byte(secret)); at >= 0 {
 				t.Errorf("%s: %q", what, data[max(0, at-200):at+len(secret)])
 			}

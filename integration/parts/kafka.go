@@ -14,11 +14,18 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Kafka is a single-node Kafka cluster: the Apache broker and KRaft controller in one JVM.
+// Kafka is a single-node Kafka cluster: the Apache broker and KRaft controller in one JVM. Besides the listener
+// that everybody may use it has one that asks for SASL's user name and password.
 type Kafka struct {
 	process
-	addr string
+	addr, saslAddr string
 }
+
+// Who may log in at SASLAddr, with SASL mechanism PLAIN or SCRAM-SHA-512.
+const (
+	KafkaUser     = "reader"
+	KafkaPassword = "pa55-of-the-broker"
+)
 
 // StartKafka runs a broker until the test ends. Settings are lines of server.properties ("key=value") that
 // override its own. Topics are not created by themselves unless a setting says so.
@@ -39,24 +46,23 @@ func LaunchKafka(dir, log string, settings ...string) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
+	var addrs [3]string
+	for i := range addrs {
+		if addrs[i], err = freeAddr(); err != nil {
+			return nil, err
+		}
 	}
-	controller, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
+	k := &Kafka{addr: addrs[0], saslAddr: addrs[1]}
 	properties := filepath.Join(dir, "server.properties")
-	text := serverProperties(addr, controller, filepath.Join(dir, "data")) + strings.Join(settings, "\n") + "\n"
+	text := serverProperties(k.addr, k.saslAddr, addrs[2], filepath.Join(dir, "data")) + strings.Join(settings, "\n") + "\n"
 	if err := os.WriteFile(properties, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	format := exec.Command("java", javaArgs(jars, "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", properties)...)
+	format := exec.Command("java", javaArgs(jars, "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", properties,
+		"--add-scram", "SCRAM-SHA-512=[name="+KafkaUser+",password="+KafkaPassword+"]")...)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format Kafka's storage: %w\n%s", err, out)
 	}
-	k := &Kafka{addr: addr}
 	k.process = process{
 		name:  "Kafka",
 		argv:  append([]string{"java"}, javaArgs(jars, "kafka.Kafka", properties)...),
@@ -68,6 +74,9 @@ func LaunchKafka(dir, log string, settings ...string) (*Kafka, error) {
 
 // Addr is the bootstrap server, HOST:PORT.
 func (k *Kafka) Addr() string { return k.addr }
+
+// SASLAddr is the bootstrap server for those who log in (SASL_PLAINTEXT), HOST:PORT.
+func (k *Kafka) SASLAddr() string { return k.saslAddr }
 
 // CreateTopic makes a topic and returns when it can be written to.
 func (k *Kafka) CreateTopic(t testing.TB, topic string, partitions int) {
@@ -171,11 +180,16 @@ const clusterID = "ZnJlc25lbC1wYXJ0cy1rYQ" // 16 bytes in base64, the same for e
 
 // serverProperties is the configuration of one node that is cheap to start: few threads, few partitions in the
 // internal topics, no replication, no wait for more group members.
-func serverProperties(addr, controller, data string) string {
+func serverProperties(addr, sasl, controller, data string) string {
 	return `process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://` + addr + `,CONTROLLER://` + controller + `
-advertised.listeners=PLAINTEXT://` + addr + `
+listeners=PLAINTEXT://` + addr + `,SASL_PLAINTEXT://` + sasl + `,CONTROLLER://` + controller + `
+advertised.listeners=PLAINTEXT://` + addr + `,SASL_PLAINTEXT://` + sasl + `
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_` +
+		KafkaUser + `="` + KafkaPassword + `";
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@` + controller + `
 log.dirs=` + data + `
