@@ -48,11 +48,11 @@ func fitting(env *pipepb.Environment, n int) (int, string) {
 }
 
 // meaningless names the resource hints that nothing is done about; empty if there
-// are none.
+// are none. Of workers that others start (EXTERNAL) these are all.
 func meaningless(env *pipepb.Environment) string {
 	var names []string
 	for _, urn := range slices.Sorted(maps.Keys(env.GetResourceHints())) {
-		if urn != urnMinRAM && urn != urnCPUCount {
+		if urn != urnMinRAM && urn != urnCPUCount || env.GetUrn() == urnExternal {
 			name := strings.TrimSuffix(strings.TrimPrefix(urn, "beam:resources:"), ":v1")
 			names = append(names, fmt.Sprintf("%s=%s", name, env.GetResourceHints()[urn]))
 		}

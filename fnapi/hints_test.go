@@ -45,6 +45,11 @@ func TestHintsThatChangeNothingAreNamed(t *testing.T) {
 	if text := meaningless(hinted("min_ram_bytes", "1", "cpu_count", "2")); text != "" {
 		t.Error(text)
 	}
+	elsewhere := hinted("min_ram_bytes", "1", "cpu_count", "2")
+	elsewhere.Urn = urnExternal
+	if text := meaningless(elsewhere); !strings.Contains(text, "cpu_count=2, min_ram_bytes=1.") {
+		t.Error(text)
+	}
 	if text := meaningless(hinted("accelerator", "type:nvidia", "max_active_bundles_per_worker", "1")); !strings.Contains(text, "accelerator=type:nvidia, max_active_bundles_per_worker=1.") {
 		t.Error(text)
 	}
