@@ -52,12 +52,15 @@ var (
 	whileRunning = regexp.MustCompile(` \[while running '.*'\]$`)
 )
 
-// elementNote begins the note that a harness adds to an exception (see
-// _elements.py in the Python package).
-const elementNote = "with the element "
+// elementNote and timerNote begin the note that a harness adds to an exception
+// (see _elements.py in the Python package).
+const (
+	elementNote = "with the element "
+	timerNote   = "with the timer "
+)
 
 // readStack returns the first line of what was raised last, the note of the
-// element that it was raised for, and the last frame that is the user's.
+// element or timer that it was raised for, and the last frame that is the user's.
 func readStack(stack string) (raised, element, place string) {
 	inStack := false
 	for line := range strings.Lines(stack) {
@@ -68,7 +71,7 @@ func readStack(stack string) (raised, element, place string) {
 			if isUsers(m[1]) {
 				place = fmt.Sprintf("%s, line %s, in %s", m[1], m[2], m[3])
 			}
-		case strings.HasPrefix(line, elementNote):
+		case strings.HasPrefix(line, elementNote), strings.HasPrefix(line, timerNote):
 			element = ", " + short(line, maxElement)
 		case inStack && line != "" && !strings.HasPrefix(line, " "):
 			raised, inStack = whileRunning.ReplaceAllString(line, ""), false

@@ -30,6 +30,8 @@ func TestTheCauseOfAFailureIsALine(t *testing.T) {
 		raised: "user code failed in Divide: ZeroDivisionError: division by zero, with the element 0 (/home/a/raises.py, line 3, in divide)",
 		"F: Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nModuleNotFoundError: No module named 'x'": "F: ModuleNotFoundError: No module named 'x' (a.py, line 1, in f)" +
 			"; --requirements_file, --setup_file and --extra_package bring packages to workers in processes",
+		"F: Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: no\nwith the timer due of the key 1": "" +
+			"F: ValueError: no, with the timer due of the key 1 (a.py, line 1, in f)",
 		"Kafka source Read: no such topic: make it\nmore": "Kafka source Read: no such topic: make it",
 		"unavailable in process p: SDK harness w ended with exit status 1; its last words:\n  first\n  fresnel: no such Python (install it)": "" +
 			"unavailable in process p: SDK harness w ended with exit status 1; fresnel: no such Python (install it)",

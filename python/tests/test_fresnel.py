@@ -14,6 +14,8 @@ from apache_beam.io import jdbc, kafka
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import managed
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import TimerSpec, on_timer
 
 import fresnel
 import fresnel.server
@@ -82,6 +84,38 @@ def test_an_exception_tells_its_element():
         except RuntimeError as e:
             line = next(line for line in str(e).splitlines() if line.startswith('with the element '))
             assert told in line and len(line) < 1100, line
+        else:
+            raise AssertionError('it ran')
+
+
+class Alarm(beam.DoFn):
+    TIMER = TimerSpec('due', TimeDomain.WATERMARK)
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    def process(self, element, timer=beam.DoFn.TimerParam(TIMER)):
+        timer.set(12)
+
+    @on_timer(TIMER)
+    def ring(self):
+        if self.fails == 'timer':
+            raise ValueError('no')
+
+    def finish_bundle(self):
+        if self.fails == 'finish':
+            raise ValueError('no')
+
+
+def test_an_exception_tells_its_timer():
+    for fails, told in [('timer', ["with the timer due of the key 'k', due at Timestamp(12), in GlobalWindow"]), ('finish', [])]:
+        p = beam.Pipeline(runner=fresnel.FresnelRunner())
+        p | beam.Create([('k', 17)]) | beam.ParDo(Alarm(fails))
+        try:
+            p.run().wait_until_finish()
+        except RuntimeError as e:
+            lines = str(e).splitlines()
+            assert [line for line in lines if line.startswith('with the ')][:1] == told, e
         else:
             raise AssertionError('it ran')
 

@@ -1,4 +1,4 @@
-"""Has the exception of a function tell which element it was raised for.
+"""Has the exception of a function tell which element, or which timer, it was raised for.
 
 Beam names the step, not the element. Its harness has one place where both are at hand: an exception is shown to the sampler of
 the bundle, if it has one, before it is reported. Here each bundle begins with one that samples nothing, and adds a note to the
@@ -13,12 +13,14 @@ from __future__ import annotations
 import functools
 import logging
 import reprlib
+import sys
 from typing import Any
 
 __all__ = ['NOTE', 'install', 'shown']
 
-# How a note begins. `fresnel run` looks for it.
+# How notes begin. `fresnel run` looks for them.
 NOTE = 'with the element '
+TIMER_NOTE = 'with the timer '
 
 _LOGGER = logging.getLogger('fresnel')
 
@@ -61,20 +63,40 @@ def _note(error: BaseException, text: str) -> None:
         return
     notes = getattr(error, '__notes__', None)
     if isinstance(notes, list):  # it was raised before
-        notes[:] = [n for n in notes if not str(n).startswith(NOTE)]
+        notes[:] = [n for n in notes if not str(n).startswith((NOTE, TIMER_NOTE))]
     error.add_note(text)
+
+
+def _timer() -> str | None:
+    """The timer that this thread's bundle is at, if it is at one, and not at its start or end.
+
+    The sampler is not told of it; the method that has bundles processed has it. Beam's ids of timers begin with 'ts-'.
+    """
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_name != 'process_bundle':
+        frame = frame.f_back  # type: ignore[assignment]
+    at = frame.f_locals if frame is not None else {}
+    timer, family = at.get('timer_data'), getattr(at.get('element'), 'timer_family_id', None)
+    if timer is None or family is None or not at['self'].consuming_received_data:
+        return None
+    tag = f' {timer.dynamic_timer_tag!r}' if timer.dynamic_timer_tag else ''
+    windows = ', '.join(map(shown, timer.windows))
+    return f"{family.removeprefix('ts-')}{tag} of the key {shown(timer.user_key)}, due at {timer.fire_timestamp}, in {windows}"
 
 
 class _Elements:
     """Stands in for a data_sampler.OutputSampler."""
 
     def sample_exception(self, el: Any, exc_info: Any, transform_id: str, instruction_id: str) -> None:
-        if el is None or exc_info[1] is None:
-            return  # it was raised at the start or the end of a bundle, or by a timer
+        if exc_info[1] is None:
+            return
         while hasattr(el, 'windows') and hasattr(el, 'value'):
             el = el.value
         try:
-            _note(exc_info[1], NOTE + shown(el))
+            if el is not None:
+                _note(exc_info[1], NOTE + shown(el))
+            elif timer := _timer():
+                _note(exc_info[1], TIMER_NOTE + timer)
         except Exception:  # pylint: disable=broad-except
             pass  # what was raised is what matters
 
