@@ -82,6 +82,20 @@ func (e *expiry) until(window []byte) (end, until beam.EventTime, err error) {
 	return end, min(end.AddMillis(e.lateness), beam.MaxEventTime-1), err
 }
 
+// hold is what a timer that is set to hold the output at a time holds it at. What
+// one emits that is set to a window's end, which in Python is the instant after its
+// last one, or to that and the allowed lateness, is in time for the window.
+func (e *expiry) hold(window []byte, at beam.EventTime) (beam.EventTime, error) {
+	if e == nil || e.global || at == beam.MaxEventTime {
+		return at, nil
+	}
+	end, until, err := e.until(window)
+	if at == end+1 || at == until+1 {
+		at--
+	}
+	return at, err
+}
+
 // keep notes that the bundle keeps something for a user key in a window.
 func (hb *harnessBundle) keep(sh *state.Shard, window, user []byte) error {
 	e := hb.x.expiry

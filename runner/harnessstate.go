@@ -237,7 +237,11 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 		if f.processingTime {
 			fire = hb.x.job.clock.meant(fire, hb.turns.told)
 		}
-		sh.SetTimer(state.Timer{TimerID: id, Fire: fire, Hold: t.Hold, Pane: t.Pane})
+		hold, err := hb.x.expiry.hold(w, t.Hold)
+		if err != nil {
+			return hb.x.stage.badData(err)
+		}
+		sh.SetTimer(state.Timer{TimerID: id, Fire: fire, Hold: hold, Pane: t.Pane})
 		return nil
 	})
 }
