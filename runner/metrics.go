@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -332,14 +333,27 @@ func (all totals) add(s *stage, info *pipepb.MonitoringInfo, payload []byte) *to
 	return t
 }
 
-// infos are the totals as the job service tells them.
+// infos are the totals as the job service tells them: the user's metrics first,
+// since Python's query has the user's and the harness's in one list, of which tests
+// read the first.
 func (all totals) infos() []*pipepb.MonitoringInfo {
 	infos := make([]*pipepb.MonitoringInfo, 0, len(all))
-	for _, k := range slices.Sorted(maps.Keys(all)) {
+	for _, k := range slices.SortedFunc(maps.Keys(all), usersFirst) {
 		t := all[k]
 		infos = append(infos, &pipepb.MonitoringInfo{Urn: t.info.GetUrn(), Type: t.info.GetType(), Labels: t.info.GetLabels(), Payload: t.sum.payload()})
 	}
 	return infos
+}
+
+// usersFirst orders keys of metrics.
+func usersFirst(a, b string) int {
+	user := func(key string) int {
+		if strings.HasPrefix(key, "beam:metric:user:") {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(user(a), user(b)), strings.Compare(a, b))
 }
 
 // userLabels puts the user's step name where the harness says an id; false if

@@ -53,3 +53,21 @@ func TestALostWorkerLeavesNothingButItsCounts(t *testing.T) {
 		t.Errorf("%v", infos)
 	}
 }
+
+// TestTheUsersMetricsComeFirst: runner_test of Beam takes the first counter for the
+// one that its pipeline counts.
+func TestTheUsersMetricsComeFirst(t *testing.T) {
+	t.Parallel()
+	m := newMetrics()
+	hb := &harnessBundle{x: &harnessExecutor{stage: &stage{plan: &translate.Stage{Transforms: map[beam.TransformID]string{}}}}}
+	w := &namer{}
+	m.join(w)
+	const user, system = "beam:metric:user:sum_int64:v1", "beam:metric:element_count:v1"
+	m.commit(hb, m.of(w), &fnapi.Result{Monitoring: map[string][]byte{system: ints(1), user: ints(2)}})
+	attempted, committed := m.read()
+	for _, infos := range [][]*pipepb.MonitoringInfo{attempted, committed} {
+		if len(infos) != 2 || infos[0].GetUrn() != user {
+			t.Errorf("%v", infos)
+		}
+	}
+}
