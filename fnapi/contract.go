@@ -79,6 +79,8 @@ type Pool interface {
 type Descriptor struct {
 	ID    string // unique in the server
 	Proto *fnpb.ProcessBundleDescriptor
+	// Timers tells that the stage has timers.
+	Timers bool
 }
 
 // Worker is one SDK harness process, or thread of one.
@@ -87,6 +89,10 @@ type Worker interface {
 	// Start sends a bundle. The call does not wait: input goes out as the stream
 	// takes it. The first bundle of a descriptor registers it.
 	Start(b *Bundle) Running
+	// Describe tells of stages that bundles will probably come of, the first ones
+	// first, so that their first bundles have nothing before them. Stages beyond a
+	// fraction of a megabyte are left to their bundles.
+	Describe(stages []*Descriptor)
 	// Finalize asks for finalization of a bundle that asked for it.
 	Finalize(ctx context.Context, bundle string) error
 	// MonitoringInfos resolves short ids (cached).

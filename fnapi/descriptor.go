@@ -37,7 +37,7 @@ func (d *descriptors) get(id string) (*fnpb.ProcessBundleDescriptor, bool) {
 // add makes desc known to harnesses that reach the server at endpoint. Only
 // stages with timers get a timer endpoint: harnesses wait for the end of what
 // they have an endpoint for.
-func (d *descriptors) add(desc *Descriptor, endpoint string, timers bool) error {
+func (d *descriptors) add(desc *Descriptor, endpoint string) error {
 	if _, ok := d.get(desc.ID); ok {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (d *descriptors) add(desc *Descriptor, endpoint string, timers bool) error 
 	if err != nil {
 		return err
 	}
-	if timers {
+	if desc.Timers {
 		wired.TimerApiServiceDescriptor = service(endpoint)
 	}
 	d.mu.Lock()

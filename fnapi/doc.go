@@ -26,7 +26,8 @@
 // state requests are sent by those who answer them); they end with the stream,
 // and all streams but Logging and WorkerStatus end with the worker. A bundle with state requests
 // has one goroutine that answers them, while there are any. A pool has one goroutine for each place (pool.keep: start a worker, wait for
-// its end, start the next) and one that calls its owner (eventQueue.run). No
+// its end, start the next) and one that calls its owner (eventQueue.run). A worker that is expected (Expect) has one that
+// starts it and one that lets it go if no pool takes it. No
 // lock is held while the runner is called.
 //
 // # A bundle's end

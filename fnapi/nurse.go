@@ -28,20 +28,23 @@ type nurse struct {
 }
 
 const (
-	// roundEvery is how often a worker is looked at.
+	// roundEvery is how often a worker is looked at, meetAfter when it is asked first:
+	// behind its first bundle, but long before user code can run.
 	roundEvery = time.Second
+	meetAfter  = 3 * time.Millisecond
 	// askEvery is how often one with work is asked, in parts of AnswerPatience.
 	askEvery = 30
 	// warnAfter is when the user hears of it, in such parts.
 	warnAfter = 5
 )
 
-func newNurse(p *pool, h *hired) *nurse {
-	n := &nurse{pool: p, hired: h}
+func newNurse(p *pool, h *hired) *nurse { return &nurse{pool: p, hired: h} }
+
+// meet asks the worker for the first time.
+func (n *nurse) meet() {
 	if n.listens() {
 		n.ask(time.Now())
 	}
-	return n
 }
 
 func (n *nurse) round() {
@@ -58,6 +61,7 @@ func (n *nurse) listen(now time.Time) {
 	patience := n.pool.server.cfg.AnswerPatience
 	silent := now.Sub(n.asked)
 	switch {
+	case n.expected == 0: // they have not met
 	case n.answers.Load() == n.expected:
 		if n.warned {
 			n.warned = false

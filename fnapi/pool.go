@@ -188,43 +188,54 @@ func (b *backoff) wait(ctx context.Context) {
 	}
 }
 
-// hire takes a warm worker, or starts one and waits until it is connected.
+// hire takes a worker that is warm or was expected, or starts one and waits until
+// it is connected.
 func (p *pool) hire(place int) (*hired, error) {
 	if h := p.server.warm.take(p.hash); h != nil {
 		h.lease(p)
 		return h, nil
 	}
+	if place == 0 {
+		if h, err := p.expected(); h != nil || err != nil {
+			return h, err
+		}
+	}
 	w := newWorker(p.server, p.env, p.launcher.endpoint(p.server.endpoint))
 	w.place = place
 	w.lease(p)
-	p.server.enlist(w)
-	handle, err := p.launcher.launch(p.ctx, w)
+	return p.server.startWorker(p.ctx, p.launcher, w)
+}
+
+// startWorker has a worker started and waits until it is connected.
+func (s *Server) startWorker(ctx context.Context, l launcher, w *worker) (*hired, error) {
+	s.enlist(w)
+	handle, err := l.launch(ctx, w)
 	if err != nil {
-		p.server.dismiss(w)
+		s.dismiss(w)
 		w.end(err)
 		return nil, err
 	}
 	h := &hired{w, handle}
-	if err := p.awaitConnected(w); err != nil {
-		p.server.retire(h, err)
+	if err := s.awaitConnected(ctx, w); err != nil {
+		s.retire(h, err)
 		return nil, err
 	}
 	return h, nil
 }
 
-func (p *pool) awaitConnected(w *worker) error {
-	late := time.NewTimer(p.server.cfg.ConnectPatience)
+func (s *Server) awaitConnected(ctx context.Context, w *worker) error {
+	late := time.NewTimer(s.cfg.ConnectPatience)
 	defer late.Stop()
 	select {
 	case <-w.connected:
 		return nil
 	case <-w.gone:
 		return diedEarly{w.fateNow()}
-	case <-p.ctx.Done():
+	case <-ctx.Done():
 		return errClosed
 	case <-late.C:
 		return &beam.Error{Code: beam.Unavailable, Where: "SDK harness " + w.id,
-			What: fmt.Sprintf("it was started, but did not connect to %s within %s", w.endpoint, p.server.cfg.ConnectPatience),
+			What: fmt.Sprintf("it was started, but did not connect to %s within %s", w.endpoint, s.cfg.ConnectPatience),
 			Cure: "check that this address can be reached from where the worker runs"}
 	}
 }
@@ -240,8 +251,12 @@ func (p *pool) employ(h *hired) time.Duration {
 	nurse := newNurse(p, h)
 	rounds := time.NewTicker(roundEvery)
 	defer rounds.Stop()
+	meeting := time.NewTimer(meetAfter)
+	defer meeting.Stop()
 	for {
 		select {
+		case <-meeting.C:
+			nurse.meet()
 		case <-h.gone:
 			p.counted(-1)
 			err := h.fateNow()

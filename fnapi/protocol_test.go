@@ -307,14 +307,21 @@ func TestPythonIsToldItsDescriptors(t *testing.T) {
 	const first, second = 3, 2 // bundles
 	for _, c := range []struct {
 		base          string
+		ahead         bool
 		told, fetched int
-	}{{"apache/beam_python3.11_sdk:2.77.0", 2, 0}, {"apache/beam_go_sdk:2.77.0", 0, 2}, {"", 0, 2}} {
+	}{
+		{"apache/beam_python3.11_sdk:2.77.0", false, 2, 0}, {"apache/beam_python3.11_sdk:2.77.0", true, 2, 0},
+		{"apache/beam_go_sdk:2.77.0", false, 0, 2}, {"apache/beam_go_sdk:2.77.0", true, 0, 2}, {"", false, 0, 2},
+	} {
 		service := fnapitest.StartPool(t, fnapitest.Echo)
 		r := newRig(t, fnapi.Config{})
 		r.pool(fnapi.Environment{ID: "env", Env: service.Environment("beam:version:sdk_base:" + c.base)})
 		w, h := r.up(), await(t, service.Started(), "a harness")
 		var out output
 		one, other := stage([]string{"out"}), stage([]string{"out"})
+		if c.ahead {
+			w.Describe([]*fnapi.Descriptor{one, other})
+		}
 		for range first {
 			finishWell(t, w.Start(bundle(one, &out, "x")))
 		}
@@ -324,5 +331,27 @@ func TestPythonIsToldItsDescriptors(t *testing.T) {
 		if h.Told() != c.told || h.Fetched() != c.fetched {
 			t.Errorf("a harness of %q was told %d descriptors and asked for %d, not %d and %d", c.base, h.Told(), h.Fetched(), c.told, c.fetched)
 		}
+	}
+}
+
+// What a harness is told of stages ahead is not without bounds: the rest it is
+// told with its bundles.
+func TestStagesAheadAreToldUpToASize(t *testing.T) {
+	t.Parallel()
+	service := fnapitest.StartPool(t, fnapitest.Echo)
+	r := newRig(t, fnapi.Config{})
+	r.pool(fnapi.Environment{ID: "env", Env: service.Environment("beam:version:sdk_base:apache/beam_python3.11_sdk:2.77.0")})
+	w, h := r.up(), await(t, service.Started(), "a harness")
+	small, large := stage([]string{"out"}), stage([]string{"out"})
+	large.Proto.Transforms["large"] = &pipepb.PTransform{Spec: &pipepb.FunctionSpec{Payload: make([]byte, 1<<20)}}
+	w.Describe([]*fnapi.Descriptor{small, large})
+	var out output
+	finishWell(t, w.Start(bundle(small, &out, "x")))
+	if h.Told() != 1 {
+		t.Errorf("it was told %d stages ahead", h.Told())
+	}
+	finishWell(t, w.Start(bundle(large, &out, "x")))
+	if h.Told() != 2 || h.Fetched() != 0 {
+		t.Errorf("it was told %d stages and asked for %d", h.Told(), h.Fetched())
 	}
 }

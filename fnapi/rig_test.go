@@ -112,8 +112,9 @@ func stage(sinks []string, families ...string) *fnapi.Descriptor {
 		transforms["do"] = &pipepb.PTransform{Spec: &pipepb.FunctionSpec{Urn: "beam:transform:pardo:v1", Payload: payload}}
 	}
 	return &fnapi.Descriptor{
-		ID:    fmt.Sprintf("stage-%d", serial.Add(1)),
-		Proto: &fnpb.ProcessBundleDescriptor{Transforms: transforms},
+		ID:     fmt.Sprintf("stage-%d", serial.Add(1)),
+		Proto:  &fnpb.ProcessBundleDescriptor{Transforms: transforms},
+		Timers: len(families) > 0,
 	}
 }
 

@@ -52,6 +52,9 @@ type Config struct {
 	// AwayPatience is that of a pool that has had workers and whose service comes
 	// back; 10 minutes if zero.
 	AwayPatience time.Duration
+	// ExpectPatience is how long a worker waits that was started when its job was
+	// prepared, for the job to be run; 10 s if zero.
+	ExpectPatience time.Duration
 	// ConnectPatience is how long a worker that was started may take to open its
 	// control stream, dependencies to install included; 10 minutes if zero.
 	ConnectPatience time.Duration
@@ -83,6 +86,7 @@ func (c Config) withDefaults() Config {
 	}
 	setDuration(&c.StartPatience, 30*time.Second)
 	setDuration(&c.AwayPatience, 10*time.Minute)
+	setDuration(&c.ExpectPatience, 10*time.Second)
 	setDuration(&c.ConnectPatience, 10*time.Minute)
 	setDuration(&c.OutputPatience, 2*time.Minute)
 	setDuration(&c.AnswerPatience, 5*time.Minute)
@@ -110,6 +114,7 @@ type Server struct {
 	grpc        *grpc.Server
 	descriptors *descriptors
 	warm        *warmth
+	expected    expected
 	docker      dockerEngine
 	instruction atomic.Int64 // numbers instructions that are not bundles
 
@@ -138,6 +143,7 @@ func NewServer(cfg Config) (*Server, error) {
 		endpoint:    advertised(cfg, listener),
 		grpc:        grpc.NewServer(serverOptions()...),
 		descriptors: newDescriptors(),
+		expected:    expected{starts: make(map[expectedFor]*earlyStart)},
 		workers:     make(map[string]*worker),
 		pools:       make(map[*pool]bool),
 		closing:     make(chan struct{}),

@@ -15,6 +15,7 @@ import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"fresnel/internal/beam"
 )
@@ -132,7 +133,7 @@ func (w *worker) Start(b *Bundle) Running {
 
 func (w *worker) begin(r *running) error {
 	b := r.bundle
-	if err := w.describe(b); err != nil {
+	if err := w.add(b.Descriptor); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -150,25 +151,56 @@ func (w *worker) begin(r *running) error {
 	return nil
 }
 
-// describe makes the bundle's descriptor known before the harness asks for it.
-func (w *worker) describe(b *Bundle) error {
+// add makes a descriptor known before the harness asks for it.
+func (w *worker) add(d *Descriptor) error {
 	if p := w.leased(); p != nil {
-		p.uses(b.Descriptor.ID)
+		p.uses(d.ID)
 	}
-	return w.server.descriptors.add(b.Descriptor, w.endpoint, len(b.TimerFamilies) > 0)
+	return w.server.descriptors.add(d, w.endpoint)
 }
 
-// tell sends a descriptor ahead of its first bundle, which saves the harness a
+// maxDescribed is how much a worker is told of stages before their bundles: what
+// comes first should not wait for what comes late, if ever.
+const maxDescribed = 256 << 10
+
+// Describe tells of stages ahead of their bundles.
+func (w *worker) Describe(stages []*Descriptor) {
+	size := 0
+	var ids []string
+	for _, d := range stages {
+		if w.add(d) != nil {
+			continue // its first bundle will fail
+		}
+		if desc, ok := w.server.descriptors.get(d.ID); ok {
+			size += proto.Size(desc)
+		}
+		if size > maxDescribed {
+			break
+		}
+		ids = append(ids, d.ID)
+	}
+	w.tell(ids...)
+}
+
+// tell sends descriptors ahead of their first bundles, which saves the harness a
 // question before it can begin. Should a bundle overtake it, or should the
 // harness not take it, it asks. Only the Python SDK is told: to others the
 // instruction may be one that they do not know.
-func (w *worker) tell(descriptor string) {
-	desc, ok := w.server.descriptors.get(descriptor)
-	if !ok || !w.tellable || w.wasTold(descriptor) {
+func (w *worker) tell(ids ...string) {
+	if !w.tellable {
+		return
+	}
+	var news []*fnpb.ProcessBundleDescriptor
+	for _, id := range ids {
+		if desc, ok := w.server.descriptors.get(id); ok && !w.wasTold(id) {
+			news = append(news, desc)
+		}
+	}
+	if len(news) == 0 {
 		return
 	}
 	w.call(&fnpb.InstructionRequest{Request: &fnpb.InstructionRequest_Register{
-		Register: &fnpb.RegisterRequest{ProcessBundleDescriptor: []*fnpb.ProcessBundleDescriptor{desc}},
+		Register: &fnpb.RegisterRequest{ProcessBundleDescriptor: news},
 	}}, func(*fnpb.InstructionResponse, error) {})
 }
 

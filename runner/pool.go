@@ -9,7 +9,9 @@ import (
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
+	"fresnel/jobservice"
 	"fresnel/runner/engine"
+	"fresnel/translate"
 )
 
 // pool connects a pool of harnesses with the engine's numbering of workers.
@@ -34,10 +36,9 @@ func (j *job) startPools() error {
 		return &beam.Error{Code: beam.InvalidPipeline, What: "the pipeline options cannot be written as JSON", Cause: err}
 	}
 	for _, p := range j.pools {
-		pool, err := j.runner.cfg.Harnesses.Pool(j.life, fnapi.Environment{
-			ID: p.env, Env: j.plan.Environments[p.env], Options: options, Job: j.sub.ID,
-			RetrievalEndpoint: j.sub.RetrievalEndpoint, Parallelism: j.parallelism(), ComesBack: j.opts.EnvironmentType() == "EXTERNAL",
-		}, p)
+		env := environment(j.sub, j.plan, p.env, options)
+		env.Parallelism, env.ComesBack = j.parallelism(), j.opts.EnvironmentType() == "EXTERNAL"
+		pool, err := j.runner.cfg.Harnesses.Pool(j.life, env, p)
 		if err != nil {
 			return err
 		}
@@ -49,6 +50,11 @@ func (j *job) startPools() error {
 		j.report.Running()
 	}
 	return nil
+}
+
+// environment is what a worker is told of a job and of its environment.
+func environment(s *jobservice.Submission, plan *translate.Plan, id beam.EnvironmentID, options []byte) fnapi.Environment {
+	return fnapi.Environment{ID: id, Env: plan.Environments[id], Options: options, Job: s.ID, RetrievalEndpoint: s.RetrievalEndpoint}
 }
 
 // parallelism is the number of workers that the user wants for each environment,
@@ -76,8 +82,20 @@ func (p *pool) WorkerUp(w fnapi.Worker) {
 	p.up = make(chan struct{})
 	p.mu.Unlock()
 	p.job.metrics.join(w)
+	w.Describe(p.stages())
 	p.job.report.Running()
 	p.job.send(report{event: engine.Event{WorkerUp: &engine.WorkerUp{Pool: p.index, Worker: n}}})
+}
+
+// stages are the pool's, in the order of the plan.
+func (p *pool) stages() []*fnapi.Descriptor {
+	var all []*fnapi.Descriptor
+	for _, st := range p.job.stages {
+		if x, ok := st.executor.(*harnessExecutor); ok && x.pool == p {
+			all = append(all, x.descriptor)
+		}
+	}
+	return all
 }
 
 // WorkerLeaving gives a worker no more bundles.

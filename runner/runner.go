@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"fresnel/connectors"
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
@@ -122,13 +124,22 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// Check translates the pipeline and throws the plan away.
+// Check translates the pipeline and throws the plan away. The workers that the
+// client of the job serves are started: it stages artifacts and calls Run next.
 func (r *Runner) Check(s *jobservice.Submission) (err error) {
 	defer guard(&err)
 	plan, err := r.plan(s)
-	if err != nil || s.From == nil {
-		return err
+	if err == nil && s.From != nil {
+		err = r.checkCarry(s, plan)
 	}
+	if err == nil {
+		r.expect(s, plan)
+	}
+	return err
+}
+
+// checkCarry tells whether the plan can begin with what another job has left.
+func (r *Runner) checkCarry(s *jobservice.Submission, plan *translate.Plan) error {
 	if err := carries(plan); err != nil {
 		return err
 	}
@@ -137,6 +148,26 @@ func (r *Runner) Check(s *jobservice.Submission) (err error) {
 		c.close()
 	}
 	return err
+}
+
+// expect has the workers started that the client of the job itself serves.
+func (r *Runner) expect(s *jobservice.Submission, plan *translate.Plan) {
+	if jobservice.ParseOptions(s.Options).EnvironmentType() != "LOOPBACK" {
+		return
+	}
+	options, err := protojson.Marshal(s.Options)
+	if err != nil {
+		return // Run will tell
+	}
+	seen := map[beam.EnvironmentID]bool{}
+	for _, st := range plan.Stages {
+		env, ok := environmentOf(st)
+		if !ok || seen[env] {
+			continue
+		}
+		seen[env] = true
+		r.cfg.Harnesses.Expect(environment(s, plan, env, options))
+	}
 }
 
 // Durable implements jobservice.Runner.
