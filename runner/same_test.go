@@ -188,7 +188,7 @@ func (k *cutter) work(f func(c *call, e *item, i int) ([]byte, error)) error {
 	if k.wanted {
 		k.OnSplit(k.split)
 	}
-	for k.at = 0; ; {
+	for {
 		e, i, ok := k.turn()
 		if !ok {
 			return nil
