@@ -210,10 +210,23 @@ def large(p, n):
   return n
 
 
+class Split(beam.DoFn):
+  """Words of a line; its first bundle is about the first of the job."""
+  def __init__(self):
+    self.book = record.book
+
+  def start_bundle(self):
+    if self.book:
+      record.note(self.book, 'began', time.monotonic())
+
+  def process(self, line):
+    return line.split()
+
+
 def wordcount(p, path):
   (
       p | beam.io.ReadFromText(path)
-      | beam.FlatMap(str.split)
+      | beam.ParDo(Split())
       | beam.combiners.Count.PerElement()
       | beam.MapTuple(lambda word, n: f'{word}: {n}')
       | beam.ParDo(Count()))
@@ -355,9 +368,11 @@ def workers(build):
       notes(args, f'{n}-workers-warm-up')
       run(burning, WARM_UP, args, *processes(n))  # long enough for all of them to come
       record.book = notes(args, f'{n}-workers')
-      run(build, what, args, *processes(n))
+      start = time.perf_counter()
+      whole = run(build, what, args, *processes(n)) - start
       span[n] = bundles()
     return {
+        'whole job, 2 workers, s': whole,
         'first to last bundle, 1 worker, s': span[1],
         'first to last bundle, 2 workers, s': span[2],
         '2 workers / 1 worker': span[2] / span[1],
@@ -465,7 +480,7 @@ WORKLOADS = {
     # Five times the sizes above where those are too short to see a second worker.
     'workers-map': Workload(workers(map_chain), 2_000_000, OURS),
     'workers-gbk': Workload(workers(gbk), 1_000_000, OURS),
-    'workers-stateful': Workload(workers(stateful), 50_000, OURS),
+    'workers-stateful': Workload(workers(stateful), 100_000, OURS),
     'workers-wordcount': Workload(workers(wordcount), 40_000_000, OURS),
     'workers-burning': Workload(workers(burning), 500, OURS),
     # With -long.
