@@ -1,6 +1,7 @@
 package fnapi_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -99,5 +100,34 @@ func BenchmarkPythonBundle(b *testing.B) {
 	mustFinish(b, w.Start(benchBundle(d, kv("a", "1"))))
 	for b.Loop() {
 		mustFinish(b, w.Start(benchBundle(d, kv("a", "1"))))
+	}
+}
+
+// BenchmarkPythonState is what a key takes whose value a bundle writes, as Python
+// does it at the bundle's end: it waits for the answer before it goes on with the
+// next key. With two bundles in flight one works while the other waits.
+func BenchmarkPythonState(b *testing.B) {
+	const keys = 50
+	_, w := pythonRig(b)
+	d := pythonStage(b, "Write")
+	for _, flight := range []int{1, 2} {
+		b.Run(fmt.Sprintf("bundles=%d", flight), func(b *testing.B) {
+			input := make([]string, keys)
+			for i := range input {
+				input[i] = kv(fmt.Sprint(i), "value")
+			}
+			for b.Loop() {
+				var all []fnapi.Running
+				for range flight {
+					one := benchBundle(d, input...)
+					one.State = &cells{}
+					all = append(all, w.Start(one))
+				}
+				for _, r := range all {
+					mustFinish(b, r)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*keys*flight), "us/key")
+		})
 	}
 }

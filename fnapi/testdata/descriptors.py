@@ -40,6 +40,15 @@ class Count(beam.DoFn):
     yield kv[0], ','.join(bag.read())
 
 
+class Write(beam.DoFn):
+  VALUE = userstate.ReadModifyWriteStateSpec('value', StrUtf8Coder())
+
+  def process(self, kv, value=beam.DoFn.StateParam(VALUE)):
+    from apache_beam.runners.worker import bundle_processor
+    value.write(kv[1])
+    yield kv[0], str(hasattr(bundle_processor.FnApiUserStateContext.commit, '_goes_ahead'))
+
+
 class Slow(beam.DoFn):
   def process(self, kv):
     time.sleep(0.02)
@@ -124,6 +133,6 @@ def descriptor(fn):
 
 
 if __name__ == '__main__':
-  for fn in (Echo, Twice, Fail, Count, Slow, Hang, Leak, Finalized, Probe, Exit):
+  for fn in (Echo, Twice, Fail, Count, Write, Slow, Hang, Leak, Finalized, Probe, Exit):
     with open(os.path.join(sys.argv[1], fn.__name__ + '.pb'), 'wb') as f:
       f.write(descriptor(fn()).SerializeToString())
