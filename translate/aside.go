@@ -58,7 +58,7 @@ func (g *graph) windowMapping(s *stage, side SideInputSpec, spec *pipepb.Functio
 // can.
 func (g *graph) windowMerging(s *stage) *Stage {
 	strategy := g.strategy(s.input)
-	if standardWindows[strategy.GetWindowFn().GetUrn()] || strategy.GetMergeStatus() != pipepb.MergeStatus_NEEDS_MERGE {
+	if StandardWindows(strategy.GetWindowFn()) || strategy.GetMergeStatus() != pipepb.MergeStatus_NEEDS_MERGE {
 		return nil
 	}
 	env := strategy.GetEnvironmentId()

@@ -89,7 +89,7 @@ func (g *graph) connectSide(s *stage, n *node, local string) error {
 		Multimap:        spec.GetAccessPattern().GetUrn() == urnMultimapSide,
 		Collection:      arrives,
 		MainWindowing:   beam.WindowingID(g.windowingOf(main)),
-		StandardMapping: standardWindows[g.strategy(coll).GetWindowFn().GetUrn()],
+		StandardMapping: StandardWindows(g.strategy(coll).GetWindowFn()),
 	}
 	if !side.StandardMapping {
 		side.MapWindows = g.windowMapping(s, side, spec.GetWindowMappingFn())

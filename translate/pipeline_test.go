@@ -8,6 +8,7 @@ import (
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"fresnel/internal/beam"
 )
@@ -52,7 +53,7 @@ func (p pipe) coder(id, urn string, comps ...string) {
 
 func (p pipe) windows(id, urn, coder string, merges pipepb.MergeStatus_Enum) {
 	p.Components.WindowingStrategies[id] = &pipepb.WindowingStrategy{
-		WindowFn: &pipepb.FunctionSpec{Urn: urn}, WindowCoderId: coder, MergeStatus: merges, EnvironmentId: "py",
+		WindowFn: windowFn(urn), WindowCoderId: coder, MergeStatus: merges, EnvironmentId: "py",
 	}
 }
 
@@ -101,7 +102,21 @@ func pardo(sides ...string) *pipepb.ParDoPayload {
 }
 
 func windowInto(urn string) *pipepb.WindowIntoPayload {
-	return &pipepb.WindowIntoPayload{WindowFn: &pipepb.FunctionSpec{Urn: urn}}
+	return &pipepb.WindowIntoPayload{WindowFn: windowFn(urn)}
+}
+
+// windowFn is a function with windows of a minute, if it has any.
+func windowFn(urn string) *pipepb.FunctionSpec {
+	fn := &pipepb.FunctionSpec{Urn: urn}
+	if urn == urnFixedWindows {
+		fn.Payload = fixed(&durationpb.Duration{Seconds: 60})
+	}
+	return fn
+}
+
+func fixed(size *durationpb.Duration) []byte {
+	b, _ := proto.Marshal(&pipepb.FixedWindowsPayload{Size: size}) // two numbers
+	return b
 }
 
 // by hand are pipelines that the Python SDK does not make, or not easily.
@@ -210,6 +225,17 @@ var byHand = map[string]func(p pipe){
 		p.add("global", urnWindowInto, windowInto(urnGlobalWindows), "in=c", "out=d:grouped")
 		p.add("print", urnParDo, pardo(), "in=d")
 		p.add("also", urnParDo, pardo(), "in=c")
+	},
+	// The third of a second is no whole number of milliseconds: the SDK assigns such
+	// windows, also at a boundary, and maps them to those of side inputs.
+	"windows_of_a_third": func(p pipe) {
+		thirds := windowInto(urnFixedWindows)
+		thirds.WindowFn.Payload = fixed(&durationpb.Duration{Nanos: 333_333_000})
+		p.Components.WindowingStrategies["fixed"].WindowFn = thirds.WindowFn
+		p.add("read", "native:source", nil, "out=a:kv")
+		p.add("thirds", urnWindowInto, thirds, "in=a", "out=b:kv/fixed")
+		p.add("group", urnGroupByKey, nil, "in=b", "out=c:grouped/fixed")
+		p.add("print", urnParDo, pardo("side:iterable"), "in=c", "side=b")
 	},
 	"empty_composites": func(p pipe) {
 		p.add("impulse", urnImpulse, nil, "out=a:bytes")

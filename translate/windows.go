@@ -2,19 +2,59 @@ package translate
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// standardWindows are the window functions that the runner computes itself.
-var standardWindows = map[string]bool{
-	urnGlobalWindows:  true,
-	urnFixedWindows:   true,
-	urnSlidingWindows: true,
-	urnSessionWindows: true,
+// StandardWindows says whether the runner stands in for the SDK where windows of a
+// function are assigned, merged or mapped: it is one of the standard ones, by whole
+// milliseconds, not longer than a time.Duration, and without very many windows for
+// an instant. The others are left to the SDK.
+func StandardWindows(fn *pipepb.FunctionSpec) bool {
+	switch fn.GetUrn() {
+	case urnGlobalWindows:
+		return true
+	case urnFixedWindows:
+		var p pipepb.FixedWindowsPayload
+		return proto.Unmarshal(fn.GetPayload(), &p) == nil && computable(p.GetSize(), p.GetSize(), p.GetOffset())
+	case urnSlidingWindows:
+		var p pipepb.SlidingWindowsPayload
+		return proto.Unmarshal(fn.GetPayload(), &p) == nil && computable(p.GetSize(), p.GetPeriod(), p.GetOffset())
+	case urnSessionWindows:
+		var p pipepb.SessionWindowsPayload
+		return proto.Unmarshal(fn.GetPayload(), &p) == nil && computable(p.GetGapSize(), p.GetGapSize(), nil)
+	}
+	return false
 }
+
+const (
+	// maxSliding bounds the windows that the runner gives for one instant.
+	maxSliding = 10_000
+	// maxSeconds is half of what a time.Duration can hold.
+	maxSeconds = math.MaxInt64 / 1_000_000_000 / 2
+)
+
+func computable(size, period *durationpb.Duration, offset *timestamppb.Timestamp) bool {
+	return wholeMillis(size) && wholeMillis(period) && wholeMillis(offset) &&
+		millis(period) > 0 && millis(size)/millis(period) < maxSliding
+}
+
+// span is a duration or an instant.
+type span interface {
+	GetSeconds() int64
+	GetNanos() int32
+}
+
+func wholeMillis(s span) bool {
+	return -maxSeconds < s.GetSeconds() && s.GetSeconds() < maxSeconds && s.GetNanos()%1_000_000 == 0
+}
+
+func millis(s span) int64 { return s.GetSeconds()*1000 + int64(s.GetNanos()/1_000_000) }
 
 // dropWindowing takes out what assigns the global window to elements that are
 // in it already. What made its input then makes its output, so that readers see
@@ -87,7 +127,7 @@ func rewindow(g *graph) error {
 			continue
 		}
 		for _, n := range slices.Clone(s.nodes) {
-			if !standardWindows[g.assigned(n).GetUrn()] {
+			if !StandardWindows(g.assigned(n)) {
 				continue
 			}
 			if g.endsWith(s, n) {

@@ -45,9 +45,6 @@ type Fn struct {
 // windows for an instant are left to it.
 func (f Fn) Standard() bool { return f.URN == "" && f.Kind != Custom }
 
-// maxSliding bounds the windows that Assign gives for one instant.
-const maxSliding = 10_000
-
 // Assign appends the windows of an instant, for standard functions; none for
 // others.
 func (f Fn) Assign(dst []beam.Window, ts beam.EventTime) []beam.Window {

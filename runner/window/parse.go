@@ -7,6 +7,7 @@ import (
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/translate"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
@@ -130,11 +131,10 @@ func parseWindows(spec *pipepb.FunctionSpec, p proto.Message, kind Kind, get fun
 	if !positive(v.size) || !positive(v.period) {
 		return Fn{}, invalid("%s windows of size %v, period %v", kind, v.size.AsDuration(), v.period.AsDuration())
 	}
-	fn, exact := v.fn(kind)
-	if !exact {
-		fn = Fn{Kind: kind, URN: spec.GetUrn(), payload: string(spec.GetPayload())}
+	if !translate.StandardWindows(spec) {
+		return Fn{Kind: kind, URN: spec.GetUrn(), payload: string(spec.GetPayload())}, nil
 	}
-	return fn, nil
+	return v.fn(kind), nil
 }
 
 // positive asks the parts of d, since a duration may be longer than Go's.
@@ -142,30 +142,18 @@ func positive(d *durationpb.Duration) bool {
 	return d.GetSeconds() > 0 || d.GetSeconds() == 0 && d.GetNanos() > 0
 }
 
-// fn returns false for what Assign could not do exactly.
-func (v parts) fn(kind Kind) (Fn, bool) {
-	size, sizeOK := millis(v.size.GetSeconds(), v.size.GetNanos())
-	period, periodOK := millis(v.period.GetSeconds(), v.period.GetNanos())
-	offset, offsetOK := millis(v.offset.GetSeconds(), v.offset.GetNanos())
-	if !sizeOK || !periodOK || !offsetOK || size/period >= maxSliding {
-		return Fn{}, false
-	}
-	fn := Fn{Kind: kind, Size: size}
+// fn is the function, if it is one that the runner stands in for.
+func (v parts) fn(kind Kind) Fn {
+	period := v.period.AsDuration()
+	fn := Fn{Kind: kind, Size: v.size.AsDuration()}
 	if kind == Sliding {
 		fn.Period = period
 	}
+	offset := time.Duration(v.offset.GetSeconds())*time.Second + time.Duration(v.offset.GetNanos())
 	if fn.Offset = offset % period; fn.Offset < 0 {
 		fn.Offset += period
 	}
-	return fn, true
-}
-
-// millis returns a whole number of milliseconds that a time.Duration can hold.
-func millis(seconds int64, nanos int32) (time.Duration, bool) {
-	const most = int64(maxDuration / time.Second / 2)
-	d := time.Duration(seconds)*time.Second + time.Duration(nanos)
-	ok := -most < seconds && seconds < most && d%time.Millisecond == 0
-	return d, ok
+	return fn
 }
 
 func invalid(format string, args ...any) error {
