@@ -288,21 +288,6 @@ func TestBootedPython(t *testing.T) {
 		t.Errorf("log entry %+v", e)
 	}
 
-	// What a bundle writes goes out without a wait for each cell: all is there at its end.
-	const keys = 600
-	written, state := bundle(pythonStage(t, "Write"), &out), &cells{}
-	for i := range keys {
-		written.Input = append(written.Input, []byte(kv(fmt.Sprint(i), "v")))
-	}
-	out, written.State = output{}, state
-	finishWell(t, w.Start(written))
-	if len(state.data) != keys || len(state.log) != 2*keys {
-		t.Errorf("%d requests have written %d cells of %d", len(state.log), len(state.data), keys)
-	}
-	if got := values(out.of("out")); len(got) != keys || got[0] != "True" {
-		t.Errorf("output %d of %d, the first of them tells of writing ahead: %q", len(got), keys, got[:1])
-	}
-
 	b := bundle(pythonStage(t, "Exit"), &output{}, kv("a", "1"))
 	_, err := finish(t, w.Start(b))
 	wantCode(t, err, beam.Unavailable)

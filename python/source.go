@@ -9,12 +9,6 @@ import _ "embed"
 //go:embed src/fresnel/_elements.py
 var Elements []byte
 
-// Commits is a module that has bundles write user state without a wait for each
-// cell.
-//
-//go:embed src/fresnel/_commits.py
-var Commits []byte
-
 // Leaving is a module that keeps a program from ending before its jobs.
 //
 //go:embed src/fresnel/_leaving.py

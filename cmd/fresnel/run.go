@@ -287,7 +287,7 @@ func (p *client) installHook() (remove func(), err error) {
 	if p.hook, err = os.MkdirTemp("", "fresnel-run-"); err != nil {
 		return nil, err
 	}
-	for name, text := range map[string][]byte{"sitecustomize": hook, "fresnel_commits": wheel.Commits, "fresnel_elements": wheel.Elements, "fresnel_leaving": wheel.Leaving} {
+	for name, text := range map[string][]byte{"sitecustomize": hook, "fresnel_elements": wheel.Elements, "fresnel_leaving": wheel.Leaving} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(p.hook, name+".py"), text, 0o644))
 	}
 	return func() { _ = os.RemoveAll(p.hook) }, err // it is in a temporary directory

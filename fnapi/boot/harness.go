@@ -27,8 +27,8 @@ const (
 	// runner.
 	harnessProgram = "import logging, os, runpy, sys; " +
 		"logging.getLogger().addHandler(logging.NullHandler()); " +
-		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import fresnel_commits, fresnel_elements; del sys.path[0]; " +
-		"fresnel_commits.install(); fresnel_elements.install(); " +
+		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import fresnel_elements; del sys.path[0]; " +
+		"fresnel_elements.install(); " +
 		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
 	// cacheMB is the size of the harness's cache for state and side inputs where
 	// the user sets none: without it, cache tokens are useless.
@@ -42,10 +42,8 @@ const (
 
 func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
 	env, err := harnessVariables(cfg, info, dir)
-	for name, text := range map[string][]byte{"fresnel_commits.py": wheel.Commits, "fresnel_elements.py": wheel.Elements} {
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
-		}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "fresnel_elements.py"), wheel.Elements, 0o600)
 	}
 	if err != nil {
 		return err

@@ -10,20 +10,15 @@ import time
 from importlib import metadata, resources
 
 import apache_beam as beam
-from apache_beam.coders import VarIntCoder
-from apache_beam.coders.coders import GlobalWindowCoder
 from apache_beam.io import jdbc, kafka
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.worker import bundle_processor
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms import managed, userstate
+from apache_beam.transforms import managed
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow
 
 import fresnel
 import fresnel.server
-from fresnel import _commits
 
 
 def test_command_is_the_program():
@@ -123,81 +118,6 @@ def test_an_exception_tells_its_timer():
             assert [line for line in lines if line.startswith('with the ')][:1] == told, e
         else:
             raise AssertionError('it ran')
-
-
-class Requests:
-    """A state handler that notes when its requests are sent, and waited for."""
-
-    def __init__(self, fails=None):
-        self.log, self.fails = [], fails
-
-    def clear(self, key):
-        return Request(self, 'clear', key)
-
-    def extend(self, key, coder, values):
-        return Request(self, list(values), key)
-
-
-class Request:
-    def __init__(self, requests, what, key):
-        self.requests, self.what = requests, (what, key.bag_user_state.key)
-        requests.log.append(('sent', *self.what))
-
-    def get(self):
-        self.requests.log.append(('awaited', *self.what))
-        if self.what[0] == self.requests.fails:
-            raise RuntimeError('refused')
-
-
-def written(requests, values):
-    """A bundle's state context in which values were written, each for a key of its own."""
-    context = bundle_processor.FnApiUserStateContext(requests, 'step', VarIntCoder(), GlobalWindowCoder())
-    cells = userstate.ReadModifyWriteStateSpec('cell', VarIntCoder())
-    for key, value in enumerate(values):
-        context.get_state(cells, key, GlobalWindow()).write(value)
-    return context
-
-
-def test_a_bundle_waits_for_what_it_has_written_in_the_end():
-    _commits.install()
-    for n in 10, 2 * _commits.AHEAD:
-        requests = Requests()
-        written(requests, range(n)).commit()
-        sent = [entry[1] for entry in requests.log if entry[0] == 'sent']
-        assert sent == [what for i in range(n) for what in ('clear', [i])]  # in the order of the harness
-        assert [entry[1:] for entry in requests.log if entry[0] == 'awaited'] == [entry[1:] for entry in requests.log if entry[0] == 'sent']
-        ahead = [+1 if entry[0] == 'sent' else -1 for entry in requests.log]
-        assert max(sum(ahead[:i]) for i in range(len(ahead))) == min(2 * n, _commits.AHEAD + 1)
-
-
-def test_a_request_that_fails_fails_the_commit():
-    _commits.install()
-    context = written(Requests(fails=[1]), range(3))
-    for _ in range(2):  # the next bundle finds nothing of this one
-        try:
-            context.commit()
-        except RuntimeError as e:
-            assert str(e) == 'refused'
-        else:
-            raise AssertionError('it was committed')
-
-
-def test_state_is_the_same_with_requests_ahead():
-    class Sum(beam.DoFn):
-        TOTAL = userstate.ReadModifyWriteStateSpec('total', VarIntCoder())
-        SEEN = userstate.SetStateSpec('seen', VarIntCoder())
-        ALL = userstate.BagStateSpec('all', VarIntCoder())
-
-        def process(self, kv, total=beam.DoFn.StateParam(TOTAL), seen=beam.DoFn.StateParam(SEEN), every=beam.DoFn.StateParam(ALL)):
-            total.write((total.read() or 0) + kv[1])
-            seen.add(kv[1] % 3)
-            every.add(kv[1])
-            if len(list(every.read())) == 10:
-                yield kv[0], total.read(), sorted(seen.read())
-
-    with beam.Pipeline(argv=['--runner=fresnel.FresnelRunner']) as p:
-        sums = p | beam.Create([(i % 500, i) for i in range(5000)]) | beam.ParDo(Sum())
-        assert_that(sums, equal_to([(k, sum(range(k, 5000, 500)), [0, 1, 2]) for k in range(500)]))
 
 
 def test_a_program_waits_for_its_jobs():

@@ -17,8 +17,8 @@ Third, jobs: their ids are written down, in the file `jobs` beside this one, so 
 on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
 nobody waits for a job. Else the program's end waits for those that it has not waited for itself.
 
-Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that. Its
-exceptions tell the element that they were raised for, and its bundles do not wait for each cell of user state that they write.
+Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that. And its
+exceptions tell the element that they were raised for.
 
 And a program that ends for want of a module gets advice, as does one that makes pipelines and runs none.
 
@@ -258,7 +258,6 @@ def patch_harness(module):
         pass  # then there is none
 
   harness.__init__ = init
-  beside('commits').install()
   beside('elements').install()
 
 
