@@ -65,6 +65,9 @@ var moreModules = []string{
 	"transforms.write_ptransform_test", "transforms.transforms_keyword_only_args_test", "transforms.managed_test",
 	"io.parquetio_test", "io.concat_source_test", "io.filebasedsource_test", "io.filebasedsink_test", "io.iobase_test",
 	"runners.direct.sdf_direct_runner_test", "typehints.typed_pipeline_test", "typehints.row_type_test",
+	"transforms.resources_test", "transforms.enrichment_test", "io.watch_test", "io.unbounded_source_test", "io.requestresponse_test",
+	"io.sources_test", "testing.util_test", "testing.synthetic_pipeline_test", "typehints.typecheck_test", "coders.coders_test",
+	"coders.row_coder_test",
 }
 
 func TestPipelineSuites(t *testing.T) {
@@ -81,6 +84,18 @@ func TestPipelineSuites(t *testing.T) {
 			}.run(t)
 		})
 	}
+}
+
+// TestCrossLanguageSuite has transforms expanded by a service of Beam's, in a second
+// environment.
+func TestCrossLanguageSuite(t *testing.T) {
+	endpoint := serve(t, buildFresnel(t))
+	suite{
+		root:    sitePackages(t),
+		tests:   []string{"--pyargs", "apache_beam.transforms.validate_runner_xlang_test"},
+		options: "--runner=PortableRunner --environment_type=LOOPBACK --job_endpoint=" + endpoint + withoutFreeze,
+		env:     []string{"EXPANSION_PORT=" + serveExpansion(t)},
+	}.run(t)
 }
 
 // onlyIfAll skips what takes long and is much like what is not skipped.

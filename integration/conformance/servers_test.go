@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"bufio"
+	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,6 +77,22 @@ func serve(t *testing.T, bin string) string {
 func servePool(t *testing.T, bin string) string {
 	t.Helper()
 	return start(t, regexp.MustCompile(`worker pool at ([^\s;]+)`), bin, "worker-pool", "--port=0")
+}
+
+// serveExpansion runs the expansion service of Beam's tests until the test ends, and
+// returns its port.
+func serveExpansion(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err = errors.Join(err, l.Close()); err != nil { // the service cannot choose its port itself
+		t.Fatal(err)
+	}
+	return start(t, regexp.MustCompile(`expansion requests at (\d+)`), python(t), "-m",
+		"apache_beam.runners.portability.expansion_service_test", "-p", port)
 }
 
 // startLimit is for a server to say where it listens.
