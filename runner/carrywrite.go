@@ -44,7 +44,7 @@ func (j *job) tookOver() (done bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, unwritable(dir, err)
 	}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Begun: j.sub.Begun})
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Cells: state.CellOf, Log: j.runner.cfg.Log, Begun: j.sub.Begun})
 	if err != nil {
 		return false, j.unopened(dir, err)
 	}

@@ -29,6 +29,7 @@ type harnessExecutor struct {
 	last       lastTimers
 	turns      turns
 	caches     *caches
+	ahead      *ahead
 
 	mu      sync.Mutex
 	running map[engine.BundleID]*harnessBundle
@@ -55,6 +56,9 @@ func (j *job) newHarnessExecutor(s *stage, p *pool) (executor, error) {
 		return nil, s.badData(err)
 	}
 	if x.expiry, err = x.newExpiry(); err != nil {
+		return nil, s.badData(err)
+	}
+	if x.ahead, err = x.newAhead(); err != nil {
 		return nil, s.badData(err)
 	}
 	x.sorter = x.newSorter()

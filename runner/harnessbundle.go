@@ -53,6 +53,7 @@ type harnessBundle struct {
 	txn      *store.Txn
 	timers   map[fnapi.TimerFamily][]byte // beginnings of timers in pieces
 	turns    bundleTurns
+	reads    reads
 	keptLast keyWindow
 }
 
@@ -131,6 +132,9 @@ func (hb *harnessBundle) work() error {
 	hb.takeSorted()
 	if hb.idle() {
 		return hb.finish(hb.idled(since))
+	}
+	if err := hb.readAhead(); err != nil {
+		return err
 	}
 	res, err := hb.onWorker()
 	if err != nil {
@@ -274,6 +278,7 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	if err := c.finish(); err != nil {
 		return hb.x.stage.unfinished(err)
 	}
+	hb.x.ahead.learn(&hb.reads)
 	if len(hb.timers) > 0 {
 		return hb.x.stage.badOutput(coder.ErrShort)
 	}

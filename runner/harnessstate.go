@@ -49,6 +49,9 @@ func (hb *harnessBundle) get(k fnapi.StateKey, token []byte) (data, next []byte,
 	}
 	switch k.Kind {
 	case fnapi.StateBag:
+		if len(token) == 0 {
+			hb.reads.asked(k)
+		}
 		return sh.Bag(cell(k), token)
 	case fnapi.StateMultimap:
 		return sh.Multimap(cell(k), token)

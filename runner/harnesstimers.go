@@ -145,6 +145,9 @@ func (hb *harnessBundle) inTurn(shard int) bool {
 // the same family.
 func (hb *harnessBundle) fire(t *state.Timer) {
 	hb.turns.fires(t)
+	if hb.x.ahead != nil {
+		hb.reads.due = append(hb.reads.due, keyWindow{string(t.Window), string(t.User)})
+	}
 	f := fnapi.TimerFamily{Transform: t.Transform, Family: t.Family}
 	if n := len(hb.due); n == 0 || hb.due[n-1].TimerFamily != f {
 		hb.due = append(hb.due, fnapi.TimerData{TimerFamily: f})

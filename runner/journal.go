@@ -10,6 +10,7 @@ import (
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
 	"fresnel/runner/engine"
+	"fresnel/runner/state"
 	"fresnel/runner/store"
 	"fresnel/translate"
 
@@ -74,7 +75,7 @@ func (j *job) openJournal() error {
 		}
 	}
 	full := &fullDisk{job: j, dir: dir}
-	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Log: j.runner.cfg.Log, Full: full.wait, Room: full.room, ReadOnly: j.runner.readOnly, Budget: j.memory.budget, Begun: j.sub.Begun})
+	disk, err := store.OpenDisk(dir, store.DiskOptions{FS: j.runner.fs, Cells: state.CellOf, Log: j.runner.cfg.Log, Full: full.wait, Room: full.room, ReadOnly: j.runner.readOnly, Budget: j.memory.budget, Begun: j.sub.Begun})
 	if err != nil {
 		return j.unopened(dir, err)
 	}

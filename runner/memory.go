@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"fresnel/runner/state"
 	"fresnel/runner/store"
 	"fresnel/runner/window"
 )
@@ -38,7 +39,7 @@ func newBudget(limit int64) *store.Budget {
 // newMemory returns that of a job; full is what writers do when the disk is.
 func newMemory(b *store.Budget, dir string, log *slog.Logger, full *fullDisk) *memory {
 	m := &memory{budget: b, spill: store.NewSpill(dir)}
-	m.temp = store.NewTemp(store.TempOptions{Dir: dir, Budget: b, Log: log, Full: full.wait, Room: full.room})
+	m.temp = store.NewTemp(store.TempOptions{Dir: dir, Budget: b, Cells: state.CellOf, Log: log, Full: full.wait, Room: full.room})
 	m.shelve(nil)
 	return m
 }

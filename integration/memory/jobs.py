@@ -109,6 +109,29 @@ def timers(p, size):
   return {'timers': n}
 
 
+class Remember(beam.DoFn):
+  """Each key has a cell and a timer; the cells of some are read when it fires."""
+  CELL = userstate.BagStateSpec('cell', coders.BytesCoder())
+  TIMER = userstate.TimerSpec('timer', beam.TimeDomain.WATERMARK)
+
+  def process(self, element, cell=beam.DoFn.StateParam(CELL), timer=beam.DoFn.TimerParam(TIMER)):
+    cell.add(element[0])
+    timer.set(1000)
+
+  @userstate.on_timer(TIMER)
+  def fire(self, key=beam.DoFn.KeyParam, cell=beam.DoFn.StateParam(CELL)):
+    count('timers')
+    if int(key[4:]) % 1000 == 0 and list(cell.read()) == [key]:
+      count('cells')
+
+
+def keys(p, size):
+  """Each key has its cell and its timer; of a durable job all are on disk."""
+  n = int(5_000_000 * size)
+  p | numbers(n) | beam.Map(lambda i: (b'key %08d' % i, b'')) | beam.ParDo(Remember())
+  return {'timers': n, 'cells': -(-n // 1000)}
+
+
 class FillBag(beam.DoFn):
   """All values of a key are in a bag, which is read when all are there."""
   BAG = userstate.BagStateSpec('bag', coders.BytesCoder())
@@ -200,7 +223,7 @@ def side_input(p, size):
 
 JOBS = {
     f.__name__: f
-    for f in (gbk, small_gbk, distinct, large_values, hot_key, large_bundle, timers, bag, cells, sessions, accumulators, side_input)
+    for f in (gbk, small_gbk, distinct, large_values, hot_key, large_bundle, timers, keys, bag, cells, sessions, accumulators, side_input)
 }
 
 

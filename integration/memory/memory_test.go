@@ -44,14 +44,18 @@ func TestJobsBeyondTheLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, job := range []string{"small_gbk", "gbk", "distinct", "large_values", "hot_key", "large_bundle", "timers", "bag", "cells", "sessions",
+	for _, job := range []string{"small_gbk", "gbk", "distinct", "large_values", "hot_key", "large_bundle", "timers", "keys", "bag", "cells", "sessions",
 		"accumulators", "side_input"} {
 		t.Run(job, func(t *testing.T) { run(t, bin, job, size, limit) })
 	}
 }
 
 func run(t *testing.T, bin, job string, size float64, limit int64) {
-	server, err := rig.StartServer(bin, filepath.Join(t.TempDir(), "log"), "--memory-limit="+strconv.FormatInt(limit, 10)+"MB")
+	flags := []string{"--memory-limit=" + strconv.FormatInt(limit, 10) + "MB"}
+	if job == "keys" {
+		flags = append(flags, "--durability=disk")
+	}
+	server, err := rig.StartServer(bin, filepath.Join(t.TempDir(), "log"), flags...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,12 @@ func (s *Shard) Bag(k Key, token []byte) (data, next []byte, err error) {
 	return data, next, nil
 }
 
+// WantBag notes that a bag will be read (store.Txn.Want).
+func (s *Shard) WantBag(k Key) {
+	from := string(s.cell('B', k))
+	s.txn.Want(from, after(from))
+}
+
 // AppendBag adds a run of encoded values to a bag.
 func (s *Shard) AppendBag(k Key, data []byte) {
 	s.txn.Put(string(append(s.cell('B', k), s.nextSeq()...)), data)

@@ -79,6 +79,30 @@ func (s *Shard) cell(kind byte, k Key) []byte {
 	return appendBytes(b, k.User)
 }
 
+// CellOf tells how long the beginning of an entry's key is that names its cell, or
+// the key and window of a timer; of other entries it is the shard and the kind. It
+// is 0 for what is not a whole name. It is what a store knows of keys
+// (store.Cells), and must stay as it is.
+func CellOf(key []byte) int {
+	const kind = 4
+	if len(key) <= kind {
+		return 0
+	}
+	n, parts := kind+1, 0
+	switch key[kind] {
+	case 'B', 'M', 'O', 'T':
+		parts = 4
+	}
+	for range parts {
+		size, width := binary.Uvarint(key[n:])
+		if width <= 0 || size > uint64(len(key)-n-width) {
+			return 0
+		}
+		n += width + int(size)
+	}
+	return n
+}
+
 func appendBytes(b, s []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)

@@ -2,6 +2,8 @@ package state
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
 	"fresnel/internal/beam"
@@ -53,9 +55,19 @@ func (s *Shard) later(t Timer, cleared bool) {
 	s.pending[string(s.scratch)] = &pendingTimer{t, cleared}
 }
 
-// Flush makes what was set and cleared take effect.
+// Flush makes what was set and cleared take effect, in the order of the entries,
+// in which a disk is read best.
 func (s *Shard) Flush() {
-	for id, p := range s.pending {
+	if len(s.pending) == 0 {
+		return
+	}
+	ids := slices.Sorted(maps.Keys(s.pending))
+	for _, id := range ids {
+		s.txn.Want(s.prefix+"T"+id, s.prefix+"T"+id+"\x00")
+	}
+	s.txn.Fetch()
+	for _, id := range ids {
+		p := s.pending[id]
 		s.remove(id, p.ProcessingTime)
 		if !p.clear {
 			s.put(id, &p.Timer)

@@ -44,6 +44,16 @@ func (b *Budget) Over() bool {
 	return false
 }
 
+// Tight tells whether an eighth of it is left at most.
+func (b *Budget) Tight() bool {
+	for ; b != nil; b = b.whole {
+		if b.used.Load() > b.limit-b.limit/8 {
+			return true
+		}
+	}
+	return false
+}
+
 // Limit is what may be held, the largest number where there is no limit.
 func (b *Budget) Limit() int64 {
 	if b == nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -45,6 +44,9 @@ type DiskOptions struct {
 	Room func()
 	// Budget counts what is in memory of blocks and entries, nil for no limit.
 	Budget *Budget
+	// Cells tells of which keys filters are made, nil for single ones. It is always
+	// the same.
+	Cells Cells
 	// ReadOnly: nothing is written, and what was must be there.
 	ReadOnly bool
 	// Begun: the directory has had a store, which must be there.
@@ -73,8 +75,12 @@ const (
 	maxCacheSize  = 64 << 20
 )
 
-// treeCache is the size of a tree's cache.
-func treeCache(b *Budget) int64 { return min(max(2*b.Share(), diskCacheSize), maxCacheSize) }
+// treeCache is the size of a tree's cache. The tree takes the memory of its
+// memtables from it: mostly there are one that is written to and one that is
+// being flushed.
+func treeCache(b *Budget, memtable int64) int64 {
+	return min(max(2*b.Share(), diskCacheSize), maxCacheSize) + 2*memtable
+}
 
 // ErrFormat is the error for a directory of another version, or not of ours.
 var ErrFormat = errors.New("the store has a format that this version does not read")
@@ -95,32 +101,37 @@ func OpenDisk(dir string, o DiskOptions) (d *Disk, err error) {
 	d.blocks.init(o.Budget, nil)
 	defer d.survive(&err)
 	fs := d.fileSystem(o)
-	if err := checkWhole(dir, fs, o.Begun); err != nil {
+	old, err := checkWhole(dir, fs, o.Begun)
+	if err != nil {
 		return nil, err
 	}
-	if d.db, err = pebble.Open(dir, d.options(o, fs)); err != nil {
+	if old {
+		o.Cells = nil
+	}
+	if err = d.start(dir, d.options(o, fs)); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	fs.open.Store(true)
 	if err = d.load(o); err != nil {
-		_ = d.db.Close() // it could not be read
+		d.end() // it could not be read
 		return nil, err
 	}
 	return d, nil
 }
 
 // checkWhole sees to it that the tree does not take a directory for a fresh one
-// that is not: it makes its first log after the manifest and its marker.
-func checkWhole(dir string, fs FS, begun bool) error {
+// that is not: it makes its first log after the manifest and its marker. It tells
+// whether a version made the directory that knew no cells.
+func checkWhole(dir string, fs FS, begun bool) (old bool, err error) {
 	files, err := fs.List(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		files, err = nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("opening the store: %w", err)
+		return false, fmt.Errorf("opening the store: %w", err)
 	}
 	if begun && len(files) == 0 {
-		return fmt.Errorf("%w: there is none of them in %s", errLost, dir)
+		return false, fmt.Errorf("%w: there is none of them in %s", errLost, dir)
 	}
 	marked, data := false, ""
 	for _, f := range files {
@@ -131,13 +142,13 @@ func checkWhole(dir string, fs FS, begun bool) error {
 	}
 	switch {
 	case marked:
-		return nil
+		return withoutCells(dir, fs, files)
 	case data != "":
-		return fmt.Errorf("%w: there is data (%s), but no marker of the manifest", errLost, data)
+		return false, fmt.Errorf("%w: there is data (%s), but no marker of the manifest", errLost, data)
 	case begun:
-		return fmt.Errorf("%w: there is no marker of the manifest", errLost)
+		return false, fmt.Errorf("%w: there is no marker of the manifest", errLost)
 	}
-	return nil
+	return false, nil
 }
 
 func (d *Disk) fileSystem(o DiskOptions) *diskFS {
@@ -153,12 +164,11 @@ func (d *Disk) options(o DiskOptions, fs *diskFS) *pebble.Options {
 		FS: fs, Logger: diskLog{&d.tree, o.Log}, ReadOnly: o.ReadOnly,
 		// What cannot be read to be merged, either, fails the store.
 		EventListener: &pebble.EventListener{BackgroundError: func(err error) { _ = d.fail(err) }},
-		CacheSize:     treeCache(o.Budget), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		CacheSize:     treeCache(o.Budget, memtableSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}
-	for i := range p.Levels {
-		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
+	d.ordered(p, o.Cells)
+	d.leveled(p)
 	return p
 }
 
@@ -168,7 +178,7 @@ func (d *Disk) load(o DiskOptions) error {
 	if err != nil {
 		return err
 	}
-	d.table = newTable(d.readEntries, o.Budget, fresh)
+	d.table = newTable(d.readEntries, d.fetchEntries, o.Budget, fresh)
 	return d.eachBlock(func(id uint64) error {
 		d.next.Store(max(d.next.Load(), id))
 		return nil

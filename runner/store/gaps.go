@@ -29,11 +29,12 @@ func (g gaps) at(key string) (start, end string, ok bool) {
 
 // has tells whether a key is in a gap.
 func (g gaps) has(key string) bool {
-	if g.ends.Len() == 0 {
+	in := false
+	g.ends.Descend(key, func(_, end string) bool {
+		in = end > key
 		return false
-	}
-	start, _, ok := g.at(key)
-	return ok && start <= key
+	})
+	return in
 }
 
 // before is the last gap that ends at key or before it.

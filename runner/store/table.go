@@ -22,6 +22,10 @@ import (
 // near for as long as it is asked for: so nobody walks over what was deleted of
 // the range on disk, but who comes after a long time.
 //
+// When there is no room, a range that is read whole becomes near only if it was
+// read of late already: most of a large state is read once in a long time, and
+// would only drive out what is used.
+//
 // A table gives out what is there now: who reads must see to it that nobody else
 // changes what it reads.
 //
@@ -31,6 +35,7 @@ import (
 // of nothing else.
 type table struct {
 	disk diskReader
+	pass diskPass
 	// temp takes what is forgotten; nil where the disk has it anyway.
 	temp   *Temp
 	budget *Budget
@@ -45,6 +50,7 @@ type table struct {
 	hand string
 	// bytes is what near and the gaps take, counted what the budget knows of it.
 	bytes, counted int64
+	lately         lately
 
 	unread atomic.Pointer[error]
 }
@@ -52,6 +58,10 @@ type table struct {
 // diskReader reads entries with from <= key < to, some of the first, and tells up
 // to which key these are all.
 type diskReader func(from, to string, some int) (rows []row, upTo string, err error)
+
+// diskPass reads all that is in spans, which are in order, and leaves large ones
+// out. It ends when each returns false.
+type diskPass func(spans []span, each func(span, []row) bool) error
 
 // entry is a value in memory. used: it was read or written since the hand was
 // there. there: Temp has a value of it; clean: it has this one.
@@ -83,8 +93,8 @@ const (
 	loadRows = 64
 )
 
-func newTable(disk diskReader, b *Budget, fresh bool) *table {
-	t := &table{disk: disk, budget: b, least: b.Share(), near: btree.NewMap[string, *entry](32), far: newGaps(), loads: map[*load]struct{}{}}
+func newTable(disk diskReader, pass diskPass, b *Budget, fresh bool) *table {
+	t := &table{disk: disk, pass: pass, budget: b, least: b.Share(), near: btree.NewMap[string, *entry](32), far: newGaps(), loads: map[*load]struct{}{}, lately: newLately(b)}
 	if !fresh {
 		t.far.add("", lastKey)
 	}
@@ -95,9 +105,9 @@ func newTable(disk diskReader, b *Budget, fresh bool) *table {
 // temporary store; nil keeps all in memory.
 func newSpillingTable(b *Budget, temp *Temp) *table {
 	if temp == nil {
-		return newTable(nil, nil, true)
+		return newTable(nil, nil, nil, true)
 	}
-	t := newTable(temp.readEntries, b, true)
+	t := newTable(temp.readEntries, temp.fetchEntries, b, true)
 	t.temp = temp
 	return t
 }
@@ -192,15 +202,18 @@ func (t *table) load(from, to string, some int) ([]row, string) {
 		t.mu.Lock()
 		delete(t.loads, l)
 		ok := err == nil && !l.stale
-		if ok {
+		keep := ok && (upTo != to || !t.tight() || t.lately.again(from))
+		if keep {
 			t.fill(from, upTo, rows)
 		}
 		t.mu.Unlock()
 		switch {
 		case err != nil:
 			return nil, to
-		case ok:
+		case keep:
 			t.shrink(len(rows))
+			return rows, upTo
+		case ok:
 			return rows, upTo
 		}
 	}
@@ -301,6 +314,9 @@ func (t *table) changeAway(away []*change) {
 func (t *table) crowded() bool {
 	return t.bytes > t.least && t.budget.Over() && (t.temp == nil || t.temp.Err() == nil)
 }
+
+// tight tells that there is hardly room for more.
+func (t *table) tight() bool { return t.bytes >= t.least && t.budget.Tight() }
 
 // sweepRows is how many entries the hand passes at a time.
 const sweepRows = 512

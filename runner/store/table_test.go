@@ -13,12 +13,20 @@ import (
 // crowdedDisk is a store whose budget is used up by little.
 func crowdedDisk(t *testing.T, fs vfs.FS, limit int64) *Disk {
 	t.Helper()
-	d, err := OpenDisk("store", DiskOptions{FS: fs, Budget: NewBudget(limit)})
+	d, err := OpenDisk("store", DiskOptions{FS: fs, Budget: NewBudget(limit), Cells: twoLetters})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
 	return d
+}
+
+// twoLetters are the cells of tests.
+func twoLetters(key []byte) int {
+	if len(key) < 2 {
+		return 0
+	}
+	return 2
 }
 
 // shelf is one owner's part of a store, and what must be in it.
@@ -114,7 +122,7 @@ func TestEntriesAreTheSameWhereverTheyLive(t *testing.T) {
 func crowdedMemory(t *testing.T, limit int64) *Memory {
 	t.Helper()
 	b := NewBudget(limit)
-	temp := NewTemp(TempOptions{Dir: t.TempDir(), Budget: b})
+	temp := NewTemp(TempOptions{Dir: t.TempDir(), Budget: b, Cells: twoLetters})
 	m := NewSpilling(b, NewSpill(t.TempDir()), temp)
 	t.Cleanup(func() {
 		m.Close()

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
 // Temp takes entries that memory has no room for, and gives them back: by their
@@ -35,9 +34,10 @@ type TempOptions struct {
 	Dir string
 	// Budget is what the tree's own memory is measured by, nil for no limit.
 	Budget *Budget
-	// Full and Room are those of DiskOptions.
-	Full func() bool
-	Room func()
+	// Cells, Full and Room are those of DiskOptions.
+	Cells Cells
+	Full  func() bool
+	Room  func()
 	// Log takes what the tree says that it should not have to.
 	Log *slog.Logger
 }
@@ -69,16 +69,16 @@ func (t *Temp) begin() (err error) {
 		return err
 	}
 	fs := &diskFS{FS: t.fs, full: t.o.Full, room: t.o.Room, fail: t.fail, failed: t.broken}
+	memtable := min(max(t.o.Budget.Share(), leastMemtable), memtableSize)
 	p := &pebble.Options{
 		FS: fs, Logger: diskLog{&t.tree, t.o.Log}, DisableWAL: true,
-		CacheSize: treeCache(t.o.Budget), MemTableSize: uint64(min(max(t.o.Budget.Share(), leastMemtable), memtableSize)), MemTableStopWritesThreshold: 4,
+		CacheSize: treeCache(t.o.Budget, memtable), MemTableSize: uint64(memtable), MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, MaxManifestFileSize: 1 << 20,
 	}
-	for i := range p.Levels {
-		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
+	t.ordered(p, t.o.Cells)
+	t.leveled(p)
 	p.EventListener = &pebble.EventListener{BackgroundError: func(err error) { _ = t.fail(err) }}
-	if t.db, err = pebble.Open("temp", p); err == nil {
+	if err = t.start("temp", p); err == nil {
 		fs.open.Store(true)
 	}
 	return err

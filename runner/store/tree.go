@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
 // tree is an embedded log-structured tree: rows in the order of their keys, of
@@ -16,6 +17,10 @@ import (
 // after its end, it fails.
 type tree struct {
 	db *pebble.DB
+	// cells is nil for a tree without filters of cells.
+	cells Cells
+	// outside is what it may hold outside of Go's memory.
+	outside int64
 	// open is held by who reads the tree, against its end.
 	open sync.RWMutex
 
@@ -26,18 +31,28 @@ type tree struct {
 	closed bool
 }
 
-// get looks for one key, for which the tree has filters.
-func (d *tree) get(kind byte, key string) (value []byte, ok bool, err error) {
-	v, closer, err := d.db.Get(diskKey(kind, key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, false, nil
+// start opens the tree.
+func (d *tree) start(dir string, p *pebble.Options) (err error) {
+	if d.db, err = pebble.Open(dir, p); err == nil {
+		d.outside = p.CacheSize
+		holdOutside(d.outside)
 	}
-	if err != nil {
-		return nil, false, fmt.Errorf("reading the store: %w", err)
-	}
-	defer func() { _ = closer.Close() }() // nothing was written
-	return append([]byte{}, v...), true, nil
+	return err
 }
+
+// leveled sets what all trees have in common.
+func (d *tree) leveled(p *pebble.Options) {
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		p.TargetFileSizes[i] = min(int64(tableSize)<<i, maxTableSize)
+	}
+}
+
+// The size of a table: its filter is read as a whole.
+const (
+	tableSize    = 2 << 20
+	maxTableSize = 16 << 20
+)
 
 // readEntries is a table's diskReader.
 func (d *tree) readEntries(from, to string, some int) (rows []row, upTo string, err error) {
@@ -52,13 +67,6 @@ func (d *tree) read(kind byte, from, to string, some int) (rows []row, upTo stri
 	defer d.open.RUnlock()
 	if d.ended() {
 		return nil, "", errClosed
-	}
-	if to == from+"\x00" {
-		v, ok, err := d.get(kind, from)
-		if ok {
-			rows = []row{{key: from, value: v}}
-		}
-		return rows, to, err
 	}
 	upTo, size := to, 0
 	err = d.scan(kind, from, to, func(k string, v []byte) error {
@@ -100,11 +108,16 @@ func (d *tree) walk(kind byte, from, to string, f func(*pebble.Iterator) error) 
 	if to != "" {
 		upper = diskKey(kind, to)
 	}
-	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	cell := d.inCell(kind, from, to)
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: cell})
 	if err != nil {
 		return fmt.Errorf("reading the store: %w", err)
 	}
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
+	begin := it.First
+	if cell {
+		begin = func() bool { return it.SeekPrefixGE(lower) }
+	}
+	for ok := begin(); ok && err == nil; ok = it.Next() {
 		err = f(it)
 	}
 	if closing := it.Close(); err == nil && closing != nil {
@@ -145,6 +158,7 @@ func (d *tree) end() {
 	defer d.open.Unlock()
 	if !d.shut() {
 		_ = d.db.Close() // what was synced is there, and nobody waits for the rest
+		holdOutside(-d.outside)
 	}
 }
 

@@ -7,6 +7,9 @@ import "github.com/tidwall/btree"
 type Txn struct {
 	base Reader
 	over *btree.Map[string, change]
+	// wanted is what Fetch will read, ahead what it has read, by where it begins.
+	wanted []span
+	ahead  map[string]fetched
 }
 
 // NewTxn begins a view over base.
@@ -19,7 +22,7 @@ func (t *Txn) Get(key string) ([]byte, bool) {
 	if c, ok := t.over.Get(key); ok {
 		return c.value, !c.delete
 	}
-	return t.base.Get(key)
+	return t.look(key)
 }
 
 // Put sets a key in the view.
@@ -56,7 +59,7 @@ func (t *Txn) Ascend(from, to string, f func(key string, value []byte) bool) {
 		return true
 	}
 	more := true
-	t.base.Ascend(from, to, func(k string, v []byte) bool {
+	t.walk(from, to, func(k string, v []byte) bool {
 		if more = ownBefore(k); !more {
 			return false
 		}

@@ -1,0 +1,6 @@
+//go:build !cgo
+
+package store
+
+// treesOutside tells that trees allocate with C.
+const treesOutside = false
