@@ -18,6 +18,7 @@ import (
 	"fresnel/connectors"
 	"fresnel/connectors/kafka"
 	"fresnel/connectors/mysql"
+	"fresnel/connectors/sequence"
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
@@ -89,7 +90,7 @@ func (c *checker) check(path string) error {
 		return err
 	}
 	defer harnesses.Close()
-	c.runner = runner.New(runner.Config{Harnesses: harnesses, Log: quiet, Connectors: []connectors.Connector{kafka.New(quiet), mysql.New(quiet)}})
+	c.runner = runner.New(runner.Config{Harnesses: harnesses, Log: quiet, Connectors: []connectors.Connector{kafka.New(quiet), mysql.New(quiet), sequence.New()}})
 	jobs, err := data.Jobs()
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"fresnel/connectors/expansion"
 	"fresnel/connectors/kafka"
 	"fresnel/connectors/mysql"
+	"fresnel/connectors/sequence"
 	"fresnel/fnapi"
 	"fresnel/jobservice"
 	"fresnel/runner"
@@ -172,11 +173,11 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	kafka, mysql := kafka.New(log), mysql.New(log)
-	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql}, Durability: c.durability, MemoryLimit: limit,
+	kafka, mysql, sequence := kafka.New(log), mysql.New(log), sequence.New()
+	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql, sequence}, Durability: c.durability, MemoryLimit: limit,
 		StuckAfter: orNever(c.workers.stuckAfter), StuckLimit: c.workers.stuckLimit})
 	s.jobs = jobservice.New(jobservice.Config{Runner: r, ArtifactDir: filepath.Join(s.temp, "artifacts"), Data: s.data, Log: log,
-		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql)})
+		Endpoint: s.endpoint, Expansion: expansion.New(kafka, mysql, sequence)})
 	s.grpc = grpc.NewServer(jobservice.ServerOptions()...)
 	s.jobs.Register(s.grpc)
 	return nil

@@ -167,6 +167,9 @@ func (s *sink) Open(ctx context.Context, shard int, epoch int64) (connectors.Wri
 // Probe implements connectors.Prober. That the topic is not there is no fault
 // yet: it, or the broker, may make it.
 func (s *sink) Probe(ctx context.Context) error {
+	if err := resolve(ctx, s.config.servers, s.name); err != nil {
+		return err
+	}
 	_, err := s.client.Metadata(ctx, &kafkago.MetadataRequest{})
 	return s.explain(err, "connect")
 }

@@ -116,6 +116,9 @@ func (s *source) Close() error {
 // Splits implements connectors.Source: one split for each partition that there
 // is now, or a single one for a bounded read.
 func (s *source) Splits(ctx context.Context) ([]connectors.Split, error) {
+	if err := resolve(ctx, s.consumer.servers, s.name); err != nil {
+		return nil, err
+	}
 	partitions, err := s.partitions(ctx)
 	if err != nil {
 		return nil, err
