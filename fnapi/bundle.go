@@ -23,21 +23,23 @@ type running struct {
 	began  time.Time
 	done   chan struct{}
 
-	mu       sync.Mutex
-	waiting  []TimerFamily // outputs whose end is to come; Family is "" for data
-	response *fnpb.ProcessBundleResponse
-	infos    []byte // of the response, see Result.NamedInfos
-	replied  bool   // the harness answered, with a response or an error
-	asking   int    // splits without answer
-	late     []*Split
-	calls    int // callbacks of the runner that are under way
-	over     bool
-	closed   bool
-	result   *Result
-	err      error
-	stateErr error // the last error that a state request was answered with
-	patience *time.Timer
-	state    stateQueue
+	mu        sync.Mutex
+	waiting   []TimerFamily // outputs whose end is to come; Family is "" for data
+	response  *fnpb.ProcessBundleResponse
+	infos     []byte // of the response, see Result.NamedInfos
+	replied   bool   // the harness answered, with a response or an error
+	asking    int    // splits without answer
+	late      []*Split
+	calls     int // callbacks of the runner that are under way
+	over      bool
+	closed    bool
+	result    *Result
+	err       error
+	stateErr  error // the last error that a state request was answered with
+	unwritten error // the first of those of requests to write
+	patience  *time.Timer
+	state     stateQueue
+	trail     trail
 }
 
 func newRunning(w *worker, b *Bundle) *running {
@@ -131,10 +133,15 @@ func (r *running) update(change func()) {
 // callback runs. Called with r.mu held.
 func (r *running) settle() {
 	if !r.over && r.response != nil {
-		if len(r.waiting) == 0 && r.asking == 0 {
-			r.over, r.result = true, r.complete()
-		} else {
+		switch {
+		case len(r.waiting) > 0 || r.asking > 0:
 			r.watch()
+		case len(r.state.requests) > 0 || r.calls > 0: // not served yet
+		case r.awaited():
+		case r.unwritten != nil: // nor look at them
+			r.set(&beam.Error{Code: beam.CodeOf(r.unwritten), What: "a write of user state failed", Cause: r.unwritten})
+		default:
+			r.over, r.result = true, r.complete()
 		}
 	}
 	if r.over && r.calls == 0 && !r.closed {

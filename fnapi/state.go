@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
@@ -46,6 +47,7 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	if w == nil || err != nil {
 		return err
 	}
+	w.stateOpen.Store(true)
 	st := &stateStream{worker: w, send: stream.Send, slots: make(chan struct{}, maxStateRequests)}
 	if first != nil {
 		st.slots <- struct{}{}
@@ -143,6 +145,7 @@ func (r *running) queueState(q stateRequest) bool {
 	if r.over {
 		return false
 	}
+	r.trail.last = time.Now()
 	r.state.requests = append(r.state.requests, q)
 	if !r.state.serving {
 		r.state.serving = true
@@ -170,10 +173,15 @@ func (r *running) serveState() {
 			if err != nil {
 				r.stateErr = err
 			}
+			if r.unwritten == nil && writes(q.req) {
+				r.unwritten = err
+			}
 		})
 		q.stream.answer(resp)
 	}
 }
+
+func writes(req *fnpb.StateRequest) bool { return req.GetAppend() != nil || req.GetClear() != nil }
 
 // nextState is the next request in line, and whether the bundle still serves
 // it; then a callback has begun.

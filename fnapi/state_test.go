@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
@@ -187,6 +189,82 @@ func TestAStateErrorIsTheBundlesError(t *testing.T) {
 	wantCode(t, err, beam.Unavailable, "the store is away", "RuntimeError")
 	if !errors.Is(err, broken) {
 		t.Error("the state's error is not the cause")
+	}
+}
+
+// TestAWriteThatFailsFailsTheBundle though the harness does not look at the
+// answer, as Beam's do not.
+func TestAWriteThatFailsFailsTheBundle(t *testing.T) {
+	t.Parallel()
+	for what, write := range map[string]func(b *fnapitest.Bundle) error{
+		"append": func(b *fnapitest.Bundle) error { return b.Append(bag("s", "k"), []byte("x")) },
+		"clear":  func(b *fnapitest.Bundle) error { return b.Clear(bag("s", "k")) },
+	} {
+		w := newRig(t, fnapi.Config{}).worker(func(b *fnapitest.Bundle) error {
+			b.ReadAll()
+			if write(b) == nil {
+				return errors.New("it was answered well")
+			}
+			return nil
+		})
+		b := bundle(stage(nil), &output{})
+		broken := &beam.Error{Code: beam.Unavailable, What: "the store is away"}
+		b.State = &cells{fail: broken}
+		if _, err := finish(t, w.Start(b)); !errors.Is(err, broken) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// reluctant is state that writes when it is told to.
+type reluctant struct {
+	cells
+	write chan struct{}
+}
+
+func (s *reluctant) Append(k fnapi.StateKey, data []byte) error {
+	<-s.write
+	return s.cells.Append(k, data)
+}
+
+// TestWritesThatNobodyWaitsForAreServed before the bundle is over: Java's harness
+// answers a bundle without waiting for what it has written.
+func TestWritesThatNobodyWaitsForAreServed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	var asked atomic.Int32
+	w := r.worker(func(b *fnapitest.Bundle) error {
+		b.ReadAll()
+		for i := range 3 {
+			if _, err := b.Ask(&fnpb.StateRequest{StateKey: bag("s", "k"),
+				Request: &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: []byte{'a' + byte(i)}}}}); err != nil {
+				return err
+			}
+			asked.Add(1)
+		}
+		return nil
+	})
+	s := &reluctant{write: make(chan struct{})}
+	d := stage(nil)
+	d.UserState = true
+	b := bundle(d, &output{})
+	b.State = s
+	running := w.Start(b)
+	for asked.Load() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // the response comes
+	select {
+	case <-running.Done():
+		t.Error("the bundle is over before its writes")
+	default:
+	}
+	close(s.write)
+	finishWell(t, running)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if got := fmt.Sprint(s.log); got != "[append a append b append c]" {
+		t.Error(got)
 	}
 }
 

@@ -35,6 +35,9 @@ type worker struct {
 	process  atomic.Int64 // its id, if it is a child of this process
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
 	talks    atomic.Bool  // its log comes here
+	trails   bool         // it may respond to a bundle before all that it wrote was received
+	// stateOpen tells that its State stream is open.
+	stateOpen atomic.Bool
 
 	connected chan struct{} // closed when the control stream is open
 	gone      chan struct{} // closed when the worker is lost or stopped
@@ -68,6 +71,7 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 		endpoint:  endpoint,
 		named:     slices.Contains(env.Env.GetCapabilities(), "beam:protocol:named_data_streams:v1"),
 		tellable:  strings.Contains(sdkBase(env.Env), "python"),
+		trails:    !strings.Contains(sdkBase(env.Env), "python") && !strings.HasPrefix(sdkBase(env.Env), "go:"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		control:   newOutbox[*fnpb.InstructionRequest](),

@@ -39,7 +39,7 @@ func (j *job) newHarnessExecutor(s *stage, p *pool) (executor, error) {
 	h := s.plan.Harness
 	x := &harnessExecutor{job: j, stage: s, pool: p, running: map[engine.BundleID]*harnessBundle{},
 		families: map[fnapi.TimerFamily]*timerFamily{}, sinks: map[beam.TransformID]int{},
-		descriptor: &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.plan.ID), Proto: h.Descriptor, Timers: len(h.Timers) > 0}}
+		descriptor: &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.plan.ID), Proto: h.Descriptor, Timers: len(h.Timers) > 0, UserState: len(h.States) > 0}}
 	x.truncation = x.newTruncation(h.Truncate)
 	for i, t := range h.Sinks {
 		x.sinks[t] = i
