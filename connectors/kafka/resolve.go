@@ -20,7 +20,7 @@ func resolve(ctx context.Context, servers []string, where string) error {
 		}
 		_, err = net.DefaultResolver.LookupHost(ctx, host)
 		if unknown := new(net.DNSError); !errors.As(err, &unknown) || !unknown.IsNotFound {
-			return nil //nolint:nilerr // it exists, as far as is known
+			return nil // it exists, as far as is known
 		}
 	}
 	return &beam.Error{Code: beam.Rejected, Where: where,

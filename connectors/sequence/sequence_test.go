@@ -14,8 +14,6 @@ import (
 	"fresnel/internal/coder"
 )
 
-func ptr(n int64) *int64 { return &n }
-
 func open(t *testing.T, s spec) (connectors.Source, connectors.Split) {
 	t.Helper()
 	payload, err := json.Marshal(s)
@@ -58,7 +56,7 @@ func numbers(t *testing.T, b connectors.Batch) (all []int64) {
 // TestARangeGoesOnAtAnyPosition in batches of any size, without event times.
 func TestARangeGoesOnAtAnyPosition(t *testing.T) {
 	t.Parallel()
-	s, split := open(t, spec{Start: 5, Stop: ptr(1000)})
+	s, split := open(t, spec{Start: 5, Stop: new(int64(1000))})
 	if !s.Bounded() {
 		t.Error("it has no end")
 	}
@@ -126,7 +124,7 @@ func TestARateIsKept(t *testing.T) {
 // TestATimeEndsASequence while it waits for the next number.
 func TestATimeEndsASequence(t *testing.T) {
 	t.Parallel()
-	s, split := open(t, spec{Rate: 1, Period: math.MaxInt64 / 4, MaxTime: ptr(50)})
+	s, split := open(t, spec{Rate: 1, Period: math.MaxInt64 / 4, MaxTime: new(int64(50))})
 	r, err := s.Open(t.Context(), split, split.Start)
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +147,7 @@ func TestTheGreatestNumbersAreDue(t *testing.T) {
 	if due := r.dueBy(time.Now()); due != math.MaxInt64 {
 		t.Error(due)
 	}
-	r.spec.MaxTime, r.at.began = ptr(math.MaxInt64), 1<<40
+	r.spec.MaxTime, r.at.began = new(int64(math.MaxInt64)), 1<<40
 	if b, err := r.Read(t.Context(), 1<<20, 0); err != nil || b.Count != 1 || !b.Done {
 		t.Errorf("%d numbers, done %v: %v", b.Count, b.Done, err)
 	}
