@@ -11,7 +11,6 @@ import (
 	"fresnel/internal/beam"
 	"fresnel/jobservice"
 	"fresnel/runner/engine"
-	"fresnel/runner/state"
 	"fresnel/runner/store"
 	"fresnel/translate"
 )
@@ -84,54 +83,6 @@ type job struct {
 	finalizing sync.WaitGroup
 	// told is the last loss that the client was told of.
 	told *beam.Error
-}
-
-// stage is a stage of the plan at run time.
-type stage struct {
-	index    int
-	plan     *translate.Stage
-	spec     engine.StageSpec
-	executor executor
-	// outputs has the edges of each output.
-	outputs [][]*edge
-	// sides are the stage's side inputs.
-	sides []*state.SideInput
-}
-
-// executor runs the bundles of one stage.
-type executor interface {
-	// start begins a bundle, and does not wait. The end is told by job.done or
-	// job.failed, unless the job's context ends.
-	start(b engine.Bundle)
-	// close releases what the executor holds, after all its bundles have ended.
-	close()
-}
-
-// effects are what a finished bundle changes besides what the engine knows.
-type effects struct {
-	// txns hold state and timers.
-	txns []*store.Txn
-	// blocks were added to the store for the outcome: freed if it is dropped.
-	blocks []engine.BlockID
-	// sides are panes for side inputs, groups what groupings took in, position where
-	// a source's split goes on.
-	sides    []sideDelta
-	groups   []groupNote
-	position *positionNote
-	// count adds up the bundle's metrics, which are part of the commit; nil if it
-	// has none.
-	count func()
-	// apply makes the rest of the changes, in the loop; nil if there are none.
-	apply func()
-	// finalize tells the harness that the bundle is durable.
-	finalize func(context.Context)
-}
-
-// sideDelta is what is added to a side input, by its stage and number.
-type sideDelta struct {
-	stage, side int
-	input       *state.SideInput
-	delta       *state.SideDelta
 }
 
 // report is an event with what belongs to it.
@@ -371,78 +322,6 @@ func (j *job) finalize(id engine.BundleID) {
 	}
 }
 
-// commit applies one commit atomically (I1).
-func (j *job) commit(c *engine.Commit) error {
-	var batch store.Batch
-	fx := j.effects[c.Bundle]
-	delete(j.effects, c.Bundle)
-	if fx != nil {
-		for _, t := range fx.txns {
-			t.AppendTo(&batch)
-		}
-		if fx.count != nil {
-			fx.count()
-		}
-	}
-	if j.journal != nil {
-		j.journal.record(&batch, c, fx)
-	}
-	for _, id := range c.Consumed {
-		j.release(&batch, c.Stage, id)
-	}
-	if err := j.store.Apply(&batch); err != nil {
-		return internal("the store", err)
-	}
-	if err := j.memory.trouble(); err != nil {
-		j.warn(fmt.Sprintf("the job needs more memory than its limit: %v (make room there, or set TMPDIR to a directory that has it)", err))
-	}
-	j.applied = c.Seq
-	if j.journal != nil {
-		j.journal.syncSoon()
-	}
-	j.settle(c.Bundle, true)
-	if fx == nil {
-		return nil
-	}
-	for _, s := range fx.sides {
-		s.input.Apply(s.delta)
-	}
-	if fx.apply != nil {
-		fx.apply()
-	}
-	if fx.finalize != nil {
-		j.finalizers[c.Bundle] = fx.finalize
-	}
-	return nil
-}
-
-// drop forgets a bundle whose result does not count (I6).
-func (j *job) drop(id engine.BundleID) {
-	fx := j.effects[id]
-	delete(j.effects, id)
-	if fx != nil {
-		j.discard(fx)
-	}
-	j.settle(id, false)
-}
-
-// discard frees what a bundle has made whose result does not count.
-func (j *job) discard(fx *effects) {
-	ids := fx.blocks
-	for _, s := range fx.sides {
-		ids = appendBlockIDs(ids, s.delta.Discard())
-	}
-	j.freeBlocks(ids)
-}
-
-func (j *job) freeBlocks(ids []engine.BlockID) {
-	var batch store.Batch
-	for _, id := range ids {
-		j.free(&batch, id)
-	}
-	_ = j.store.Apply(&batch) // a store that fails will fail the next commit
-}
-
 // done hands a finished bundle to the loop.
 func (j *job) done(id engine.BundleID, out engine.Outcome, fx *effects) {
 	j.send(report{event: engine.Event{BundleDone: &engine.BundleDone{Bundle: id, Outcome: out}}, effects: fx})
@@ -564,32 +443,4 @@ func (j *job) close() {
 // asideID is the id of the next question beside the plan's flow.
 func (j *job) asideID(s *translate.Stage) string {
 	return fmt.Sprintf("%s/%s/aside-%d", j.sub.ID, s.ID, j.asides.Add(1))
-}
-
-// where is the place of an error of a stage.
-func (s *stage) where() string { return s.plan.Name }
-
-// badData is the error for bytes that do not decode at a stage.
-func (s *stage) badData(err error) error {
-	return &beam.Error{Code: beam.CodeOf(err), Where: s.where(), Cause: err}
-}
-
-// badOutput is the error for bytes of a harness that are not what the coder
-// says.
-func (s *stage) badOutput(err error) error {
-	return &beam.Error{Code: beam.BadData, Where: s.where(), What: "the harness sent output that does not decode as its coder says", Cause: err}
-}
-
-// unfinished is the error of the end of a stage's output: that of user code that
-// was asked there, or of the bytes.
-func (s *stage) unfinished(err error) error {
-	if be, ok := errors.AsType[*beam.Error](err); ok && (be.Code == beam.UserCode || be.Where != "") {
-		return err
-	}
-	return s.badOutput(err)
-}
-
-// badHarness is the error for a harness that breaks the rules.
-func badHarness(s *stage, format string, args ...any) error {
-	return &beam.Error{Code: beam.BadData, Where: s.where(), What: fmt.Sprintf(format, args...)}
 }
