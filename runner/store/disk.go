@@ -162,8 +162,7 @@ func (d *Disk) fileSystem(o DiskOptions) *diskFS {
 func (d *Disk) options(o DiskOptions, fs *diskFS) *pebble.Options {
 	p := &pebble.Options{
 		FS: fs, Logger: diskLog{&d.tree, o.Log}, ReadOnly: o.ReadOnly,
-		// What cannot be read to be merged, either, fails the store.
-		EventListener: &pebble.EventListener{BackgroundError: func(err error) { _ = d.fail(err) }},
+		EventListener: d.listener(),
 		CacheSize:     treeCache(o.Budget, memtableSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}

@@ -439,3 +439,76 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		t.Errorf("%d MB of disk for a store of one entry", got>>20)
 	}
 }
+
+// TestDamagedTablesAreTold wherever a bit of them is wrong: to the one who reads,
+// or to the one who opens, and the store can be closed after it.
+func TestDamagedTablesAreTold(t *testing.T) {
+	t.Parallel()
+	whole := vfs.NewCrashableMem()
+	d := openDisk(t, whole)
+	r := rand.New(rand.NewPCG(1, 2))
+	apply(t, d, func(b *Batch) {
+		for i := range 500 {
+			b.Note(fmt.Sprintf("note %03d", i), fmt.Appendf(nil, "%0*d", 100, r.Int64()))
+		}
+	})
+	for range 20 {
+		d.AddBlock(fmt.Appendf(nil, "%0*d", 1000, r.Int64()))
+	}
+	sync1(t, d)
+	if err := d.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	files, err := whole.List("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, name := range files {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		for range 100 {
+			damaged := crash(whole, r, 100)
+			flip(t, damaged, damaged.PathJoin("store", name), r)
+			for _, readOnly := range []bool{true, false} {
+				fs := crash(damaged, r, 100) // of its own: what failed is closed in the background
+				d, err := OpenDisk("store", DiskOptions{FS: fs, ReadOnly: readOnly, Begun: true})
+				if err == nil {
+					err = d.Notes("", "", func(string, []byte) error { return nil })
+					d.Close()
+				}
+				if err != nil {
+					told++
+				}
+				if err != nil && !Damaged(err) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+	}
+	if told < 100 {
+		t.Errorf("damage was told %d times", told)
+	}
+}
+
+// flip changes a bit of a file.
+func flip(t *testing.T, fs vfs.FS, path string, r *rand.Rand) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, b := r.Int64N(info.Size()), make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	b[0] ^= 1 << r.IntN(8)
+	_, err2 := f.WriteAt(b, at)
+	if err := errors.Join(err, err2, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -77,7 +77,7 @@ func (t *Temp) begin() (err error) {
 	}
 	t.ordered(p, t.o.Cells)
 	t.leveled(p)
-	p.EventListener = &pebble.EventListener{BackgroundError: func(err error) { _ = t.fail(err) }}
+	p.EventListener = t.listener()
 	if err = t.start("temp", p); err == nil {
 		fs.open.Store(true)
 	}

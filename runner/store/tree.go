@@ -199,6 +199,18 @@ func (d *tree) fail(err error) error {
 	return d.err
 }
 
+// listener has what cannot be read fail the store, to be merged as well. Who reads
+// gets the error besides, and closes what it read from: to end a read by a panic,
+// as the tree does else, would leave that open.
+func (d *tree) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { _ = d.fail(err) },
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			_ = d.fail(fmt.Errorf("on-disk corruption: %s: %w", i.Path, i.Details))
+		},
+	}
+}
+
 // survive makes the panic by which the tree, or diskLog for it, ends a write that
 // cannot go on the error of the function that defers it.
 func (d *tree) survive(err *error) {
