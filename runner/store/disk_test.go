@@ -493,6 +493,26 @@ func TestDamagedTablesAreTold(t *testing.T) {
 	}
 }
 
+// TestAStoreThatFailedInTheMidstOfAReadIsClosed: the server goes on.
+func TestAStoreThatFailedInTheMidstOfAReadIsClosed(t *testing.T) {
+	t.Parallel()
+	d := openDisk(t, vfs.NewMem())
+	d.AddBlock([]byte("block"))
+	sync1(t, d)
+	if err := d.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	it, err := d.db.NewIter(nil)
+	if err != nil || !it.First() {
+		t.Fatal(err)
+	}
+	_ = d.fail(errors.New("the disk is gone"))
+	d.end()
+	if !d.ended() {
+		t.Error("it is not closed")
+	}
+}
+
 // flip changes a bit of a file.
 func flip(t *testing.T, fs vfs.FS, path string, r *rand.Rand) {
 	t.Helper()

@@ -157,9 +157,20 @@ func (d *tree) end() {
 	d.open.Lock()
 	defer d.open.Unlock()
 	if !d.shut() {
-		_ = d.db.Close() // what was synced is there, and nobody waits for the rest
-		holdOutside(-d.outside)
+		defer holdOutside(-d.outside)
+		d.closeDB()
 	}
+}
+
+// closeDB is about what was synced: nobody waits for the rest. A tree that failed
+// in the middle of something may have that open, which it says by a panic.
+func (d *tree) closeDB() {
+	defer func() {
+		if p := recover(); p != nil && !d.broken() {
+			panic(p)
+		}
+	}()
+	_ = d.db.Close()
 }
 
 // shut tells that it was closed before.
