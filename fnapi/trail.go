@@ -5,7 +5,7 @@ import "time"
 const (
 	// trailTime is how long it is quiet after a response until no more writes of
 	// user state are taken to come, openTime how long the stream they come on may
-	// take to open.
+	// take to open, once for a worker.
 	trailTime = 3 * time.Millisecond
 	openTime  = 200 * time.Millisecond
 )
@@ -30,7 +30,7 @@ func (r *running) awaited() bool {
 	}
 	if t.timer == nil {
 		wait := trailTime
-		if !r.worker.stateOpen.Load() {
+		if !r.worker.stateOpen.Swap(true) { // harnesses open it with their first bundle that may need it
 			wait = openTime
 		}
 		t.timer = time.AfterFunc(wait, r.lookBehind)

@@ -36,7 +36,7 @@ type worker struct {
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
 	talks    atomic.Bool  // its log comes here
 	trails   bool         // it may respond to a bundle before all that it wrote was received
-	// stateOpen tells that its State stream is open.
+	// stateOpen tells that its State stream is open, or was waited for.
 	stateOpen atomic.Bool
 
 	connected chan struct{} // closed when the control stream is open
