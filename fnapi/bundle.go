@@ -138,7 +138,7 @@ func (r *running) settle() {
 			r.watch()
 		case len(r.state.requests) > 0 || r.calls > 0: // not served yet
 		case r.awaited():
-		case r.unwritten != nil: // nor look at them
+		case r.unwritten != nil: // no harness looks at the answer to a write
 			r.set(&beam.Error{Code: beam.CodeOf(r.unwritten), What: "a write of user state failed", Cause: r.unwritten})
 		default:
 			r.over, r.result = true, r.complete()

@@ -64,14 +64,16 @@ type worker struct {
 type answerFunc func(*fnpb.InstructionResponse, error)
 
 func newWorker(s *Server, env *Environment, endpoint string) *worker {
+	base := sdkBase(env.Env)
+	python := strings.Contains(base, "python")
 	return &worker{
 		id:        newWorkerID(),
 		server:    s,
 		env:       env,
 		endpoint:  endpoint,
 		named:     slices.Contains(env.Env.GetCapabilities(), "beam:protocol:named_data_streams:v1"),
-		tellable:  strings.Contains(sdkBase(env.Env), "python"),
-		trails:    !strings.Contains(sdkBase(env.Env), "python") && !strings.HasPrefix(sdkBase(env.Env), "go:"),
+		tellable:  python,
+		trails:    !python && !strings.HasPrefix(base, "go:"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		control:   newOutbox[*fnpb.InstructionRequest](),

@@ -71,8 +71,7 @@ func (a *ahead) learn(r *reads) {
 
 // readAhead reads what the bundle will ask for.
 func (hb *harnessBundle) readAhead() error {
-	a := hb.x.ahead
-	if a == nil {
+	if hb.ahead == nil {
 		return nil
 	}
 	var el coder.Element
@@ -97,7 +96,7 @@ func (hb *harnessBundle) readAhead() error {
 }
 
 func (hb *harnessBundle) wantElement(el *coder.Element) error {
-	user, _, err := hb.x.ahead.key.SplitKV(el.Value)
+	user, _, err := hb.ahead.key.SplitKV(el.Value)
 	if err != nil {
 		return err
 	}
@@ -118,7 +117,7 @@ func (hb *harnessBundle) want(user, window []byte) {
 	if sh == nil {
 		return // another check tells
 	}
-	for _, b := range hb.x.ahead.bags {
+	for _, b := range hb.ahead.bags {
 		if b.worth.Load() {
 			sh.WantBag(state.Key{Transform: b.Transform, Name: b.Name.Name, Window: window, User: user})
 		}

@@ -54,6 +54,7 @@ type harnessBundle struct {
 	timers   map[fnapi.TimerFamily][]byte // beginnings of timers in pieces
 	turns    bundleTurns
 	reads    reads
+	ahead    *ahead // nil: what it reads is in memory
 	keptLast keyWindow
 }
 
@@ -83,6 +84,9 @@ func (x *harnessExecutor) newBundle(b engine.Bundle) (*harnessBundle, error) {
 	if x.stage.plan.Keyed {
 		hb.txn = store.NewTxn(x.job.store.Entries())
 		hb.token = x.caches.token(b)
+		if hb.txn.Scarce() {
+			hb.ahead = x.ahead
+		}
 	}
 	for _, work := range b.Work {
 		if hb.txn != nil {
@@ -278,7 +282,7 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	if err := c.finish(); err != nil {
 		return hb.x.stage.unfinished(err)
 	}
-	hb.x.ahead.learn(&hb.reads)
+	hb.ahead.learn(&hb.reads)
 	if len(hb.timers) > 0 {
 		return hb.x.stage.badOutput(coder.ErrShort)
 	}

@@ -145,7 +145,7 @@ func (hb *harnessBundle) inTurn(shard int) bool {
 // the same family.
 func (hb *harnessBundle) fire(t *state.Timer) {
 	hb.turns.fires(t)
-	if hb.x.ahead != nil {
+	if hb.ahead != nil {
 		hb.reads.due = append(hb.reads.due, keyWindow{string(t.Window), string(t.User)})
 	}
 	f := fnapi.TimerFamily{Transform: t.Transform, Family: t.Family}

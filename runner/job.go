@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -408,9 +409,10 @@ func lossOf(err error) (loss *beam.Error) {
 	}
 }
 
-// warn tells the client of something that passes, as the user would want to know.
+// warn tells the client of something that passes, as the user would want to know,
+// and who keeps the server.
 func (j *job) warn(text string) {
-	j.report.Message(jobservice.Warning, time.Now(), text)
+	j.logs.say(jobservice.Warning, slog.LevelWarn, time.Now(), text)
 }
 
 // close ends everything of the job and waits for it: what its workers know of

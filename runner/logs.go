@@ -34,8 +34,8 @@ type harnessLog struct {
 	tell  func(level jobservice.Level, at time.Time, text string)
 	log   *slog.Logger
 	names map[beam.TransformID]string
-	// conceal takes the passwords of the pipeline's options out of a line, nil if
-	// there are none: a worker prints all options when it starts.
+	// conceal is nil if there are no passwords among the pipeline's options: a
+	// worker prints all options when it starts.
 	conceal *strings.Replacer
 
 	mu    sync.Mutex
@@ -70,12 +70,26 @@ func (l *harnessLog) add(e fnapi.LogEntry) {
 	if e.At.IsZero() {
 		e.At = time.Now()
 	}
-	if l.conceal != nil {
-		e.Message, e.Trace = l.conceal.Replace(e.Message), l.conceal.Replace(e.Trace)
-	}
+	e.Message, e.Trace = l.clean(e.Message), l.clean(e.Trace)
 	if e.Severity < warnSeverity || l.first(e) {
 		l.pass(e)
 	}
+}
+
+// say passes on what the job itself has to say: to the client, and to who keeps the
+// server.
+func (l *harnessLog) say(level jobservice.Level, logged slog.Level, at time.Time, text string) {
+	text = l.clean(text)
+	l.tell(level, at, text)
+	l.log.Log(context.Background(), logged, text)
+}
+
+// clean takes the passwords of the pipeline's options out of a text.
+func (l *harnessLog) clean(text string) string {
+	if l.conceal == nil {
+		return text
+	}
+	return l.conceal.Replace(text)
 }
 
 func (l *harnessLog) pass(e fnapi.LogEntry) {

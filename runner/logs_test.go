@@ -50,6 +50,21 @@ func TestALogLineHasNoPasswords(t *testing.T) {
 	}
 }
 
+// TestWhatAJobSaysIsInTheServersLogToo: a full disk, a database that is away.
+func TestWhatAJobSaysIsInTheServersLogToo(t *testing.T) {
+	t.Parallel()
+	l := newTold()
+	l.conceal = strings.NewReplacer("s3cret", "***")
+	j := &job{logs: l.harnessLog}
+	j.warn("the disk is full, s3cret")
+	if got, want := strings.Join(l.client, "|"), "3 the disk is full, ***"; got != want {
+		t.Errorf("the client is told %q, want %q", got, want)
+	}
+	if got, want := l.server.String(), `level=WARN msg="the disk is full, ***"`; !strings.Contains(got, want) {
+		t.Errorf("the server's log has %q, want %q", got, want)
+	}
+}
+
 func TestALogLineNamesStepAndWorkerAndHasTheWholeTrace(t *testing.T) {
 	t.Parallel()
 	l := newTold()

@@ -56,20 +56,13 @@ func (s *spec) check() error {
 		{s.Stop != nil && *s.Stop < s.Start, "stop", "it is less than start"},
 		{s.Rate < 0, "elements_per_period", fmt.Sprintf("%d is less than 0", s.Rate)},
 		{s.Rate > 0 && s.Period <= 0, "period", fmt.Sprintf("%d is no time", s.Period)},
-		{s.MaxTime != nil && *s.MaxTime < 0, "max_read_time", fmt.Sprintf("%d is less than 0", *orZero(s.MaxTime))},
+		{s.MaxTime != nil && *s.MaxTime < 0, "max_read_time", "it is less than 0"},
 	} {
 		if c.bad {
 			return &beam.Error{Code: beam.InvalidPipeline, Where: c.where, What: c.what}
 		}
 	}
 	return nil
-}
-
-func orZero(n *int64) *int64 {
-	if n == nil {
-		n = new(int64)
-	}
-	return n
 }
 
 // Connector implements connectors.Connector and expansion.Expander.

@@ -2,8 +2,6 @@ package state
 
 import (
 	"encoding/binary"
-	"maps"
-	"slices"
 	"time"
 
 	"fresnel/internal/beam"
@@ -55,25 +53,29 @@ func (s *Shard) later(t Timer, cleared bool) {
 	s.pending[string(s.scratch)] = &pendingTimer{t, cleared}
 }
 
-// Flush makes what was set and cleared take effect, in the order of the entries,
-// in which a disk is read best.
+// Flush makes what was set and cleared take effect.
 func (s *Shard) Flush() {
 	if len(s.pending) == 0 {
 		return
 	}
-	ids := slices.Sorted(maps.Keys(s.pending))
-	for _, id := range ids {
-		s.txn.Want(s.prefix+"T"+id, s.prefix+"T"+id+"\x00")
+	if s.txn.Scarce() {
+		s.fetchPending()
 	}
-	s.txn.Fetch()
-	for _, id := range ids {
-		p := s.pending[id]
+	for id, p := range s.pending {
 		s.remove(id, p.ProcessingTime)
 		if !p.clear {
 			s.put(id, &p.Timer)
 		}
 	}
 	clear(s.pending)
+}
+
+// fetchPending reads what is set of the timers that are set again and cleared.
+func (s *Shard) fetchPending() {
+	for id := range s.pending {
+		s.txn.Want(s.prefix+"T"+id, s.prefix+"T"+id+"\x00")
+	}
+	s.txn.Fetch()
 }
 
 func (s *Shard) put(id string, t *Timer) {

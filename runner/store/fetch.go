@@ -27,6 +27,15 @@ type fetcher interface {
 	// fetch reads what is in the spans, which are in order, those that are near or
 	// large left out.
 	fetch(spans []span) map[string]fetched
+	// scarce tells that what is read may be on disk only.
+	scarce() bool
+}
+
+// Scarce tells that it may save something to Want and Fetch: that memory does not
+// hold all there is.
+func (t *Txn) Scarce() bool {
+	f, ok := t.base.(fetcher)
+	return ok && f.scarce()
 }
 
 // Want notes that all entries with from <= key < to will be read.
@@ -91,6 +100,12 @@ func (t *table) fetch(spans []span) map[string]fetched {
 		t.unread.CompareAndSwap(nil, &err)
 	}
 	return got
+}
+
+func (t *table) scarce() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tight()
 }
 
 const (
