@@ -16,14 +16,16 @@ import (
 // A worker is hung if it does not answer: its process was stopped, or code in it
 // keeps the interpreter's lock. It is asked for the meaning of no short ids,
 // which harnesses answer before anything else, whatever their bundles do. Only a
-// worker that has answered before is judged by that.
+// worker that has answered before is judged by that; to be told of stages is such a
+// question too.
 type nurse struct {
 	pool *pool
 	*hired
 	asked    time.Time // when the question that is open was put, zero if none is
 	warned   bool
-	answers  atomic.Int64 // so far
-	expected int64        // of them
+	answers  atomic.Int64 // so far, to questions of the nurse's
+	told     bool         // the first question was another's: Register
+	expected int64        // answers to all of them
 	leaving  time.Time    // when it was told to get no more bundles, zero if it was not
 }
 
@@ -40,11 +42,25 @@ const (
 
 func newNurse(p *pool, h *hired) *nurse { return &nurse{pool: p, hired: h} }
 
-// meet asks the worker for the first time.
+// meet asks the worker for the first time, unless it was asked already: in a small
+// job the answer comes out of the user's time.
 func (n *nurse) meet() {
-	if n.listens() {
+	switch {
+	case !n.listens():
+	case n.wasIntroduced():
+		n.asked, n.told, n.expected = time.Now(), true, 1
+	default:
 		n.ask(time.Now())
 	}
+}
+
+// heard is how many answers there are.
+func (n *nurse) heard() int64 {
+	heard := n.answers.Load()
+	if n.told && n.acknowledges.Load() {
+		heard++
+	}
+	return heard
 }
 
 func (n *nurse) round() {
@@ -62,7 +78,7 @@ func (n *nurse) listen(now time.Time) {
 	silent := now.Sub(n.asked)
 	switch {
 	case n.expected == 0: // they have not met
-	case n.answers.Load() == n.expected:
+	case n.heard() == n.expected:
 		if n.warned {
 			n.warned = false
 			n.pool.warn(fmt.Sprintf("SDK harness %s answers again.", n.id))

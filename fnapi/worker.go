@@ -36,6 +36,8 @@ type worker struct {
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
 	talks    atomic.Bool  // its log comes here
 	trails   bool         // it may respond to a bundle before all that it wrote was received
+	// acknowledges: it has answered to what it was told of stages.
+	acknowledges atomic.Bool
 	// stateOpen tells that its State stream is open, or was waited for.
 	stateOpen atomic.Bool
 
@@ -207,7 +209,18 @@ func (w *worker) tell(ids ...string) {
 	}
 	w.call(&fnpb.InstructionRequest{Request: &fnpb.InstructionRequest_Register{
 		Register: &fnpb.RegisterRequest{ProcessBundleDescriptor: news},
-	}}, func(*fnpb.InstructionResponse, error) {})
+	}}, func(_ *fnpb.InstructionResponse, err error) {
+		if err == nil {
+			w.acknowledges.Store(true)
+		}
+	})
+}
+
+// wasIntroduced tells that the worker was told of stages during the lease.
+func (w *worker) wasIntroduced() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.told) > 0
 }
 
 // wasTold notes that the worker is told a descriptor, and tells whether it was
