@@ -42,16 +42,21 @@ const (
 
 func newNurse(p *pool, h *hired) *nurse { return &nurse{pool: p, hired: h} }
 
-// meet asks the worker for the first time, unless it was asked already: in a small
-// job the answer comes out of the user's time.
+// meet asks the worker for the first time, unless it will be told of its stages: in a
+// small job the answer comes out of the user's time.
 func (n *nurse) meet() {
-	switch {
-	case !n.listens():
-	case n.wasIntroduced():
-		n.asked, n.told, n.expected = time.Now(), true, 1
-	default:
+	if n.listens() && !n.tellable {
 		n.ask(time.Now())
 	}
+}
+
+// introduce counts what the worker was told as the first question.
+func (n *nurse) introduce(now time.Time) {
+	if !n.wasIntroduced() {
+		n.ask(now)
+		return
+	}
+	n.asked, n.told, n.expected = now, true, 1
 }
 
 // heard is how many answers there are.
@@ -77,7 +82,8 @@ func (n *nurse) listen(now time.Time) {
 	patience := n.pool.server.cfg.AnswerPatience
 	silent := now.Sub(n.asked)
 	switch {
-	case n.expected == 0: // they have not met
+	case n.expected == 0:
+		n.introduce(now)
 	case n.heard() == n.expected:
 		if n.warned {
 			n.warned = false

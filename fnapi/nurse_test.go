@@ -83,6 +83,43 @@ func TestStoppedProcessIsReplaced(t *testing.T) {
 	}
 }
 
+// TestWorkerThatHangsFromItsFirstElementOnIsReplaced, if it was known to listen: to
+// what it was told of its stages it had answered. One that may never have listened is
+// not judged.
+func TestWorkerThatHangsFromItsFirstElementOnIsReplaced(t *testing.T) {
+	t.Parallel()
+	for base, hung := range map[string]bool{"apache/beam_python3.11_sdk:2.77.0": true, "apache/beam_go_sdk:2.77.0": false} {
+		t.Run(base, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			service := fnapitest.StartPool(t, func(b *fnapitest.Bundle) error {
+				b.ReadAll()
+				<-release
+				return nil
+			}, fnapitest.Deaf())
+			r := newRig(t, fnapi.Config{AnswerPatience: 100 * time.Millisecond})
+			r.pool(fnapi.Environment{ID: "env", Env: service.Environment("beam:version:sdk_base:" + base)})
+			running := r.up().Start(bundle(stage(nil), &output{}, "x"))
+			wait := patience
+			if !hung {
+				wait = 3500 * time.Millisecond // rounds are a second apart
+			}
+			select {
+			case <-running.Done():
+				_, err := running.Result()
+				if wantCode(t, err, beam.Unavailable, "it is hung"); !hung {
+					t.Error("it was judged")
+				}
+			case <-time.After(wait):
+				if hung {
+					t.Error("nobody noticed")
+				}
+			}
+			close(release)
+		})
+	}
+}
+
 // TestWorkerThatAnswersIsNotHung: a bundle may take as long as it likes.
 func TestWorkerThatAnswersIsNotHung(t *testing.T) {
 	t.Parallel()

@@ -40,6 +40,11 @@ func Infos(infos map[string]*pipepb.MonitoringInfo) Option {
 	return func(h *Harness) { h.infos = infos }
 }
 
+// Deaf has the harness answer no question about short ids, like one that hangs.
+func Deaf() Option {
+	return func(h *Harness) { h.deaf = true }
+}
+
 // Harness is one SDK harness.
 type Harness struct {
 	ID string
@@ -53,6 +58,7 @@ type Harness struct {
 	control  fnpb.BeamFnControlClient
 	goes     sync.WaitGroup
 
+	deaf        bool
 	sendControl func(*fnpb.InstructionResponse) error
 
 	mu          sync.Mutex
@@ -185,6 +191,9 @@ func (h *Harness) instruct(req *fnpb.InstructionRequest) {
 	}
 	if r, ok := req.GetRequest().(*fnpb.InstructionRequest_Register); ok {
 		h.reply(id, h.register(r.Register)) // before what comes next, as Python does it
+		return
+	}
+	if h.deaf && req.GetMonitoringInfos() != nil {
 		return
 	}
 	h.spawn(func() { h.reply(id, h.answer(req)) })
