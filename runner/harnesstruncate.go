@@ -32,7 +32,7 @@ func (x *harnessExecutor) newTruncation(s *translate.Stage) *truncation {
 		return nil
 	}
 	return &truncation{stage: s, blocks: map[engine.BlockID]bool{}, descriptor: &fnapi.Descriptor{
-		ID: string(x.job.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor}}
+		ID: string(x.job.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor, UserState: len(s.Harness.States) > 0}}
 }
 
 // truncate replaces the bundle's input by its truncated restrictions, if any
