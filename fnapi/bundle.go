@@ -39,7 +39,6 @@ type running struct {
 	unwritten error // the first of those of requests to write
 	patience  *time.Timer
 	state     stateQueue
-	trail     trail
 }
 
 func newRunning(w *worker, b *Bundle) *running {
@@ -137,7 +136,6 @@ func (r *running) settle() {
 		case len(r.waiting) > 0 || r.asking > 0:
 			r.watch()
 		case len(r.state.requests) > 0 || r.calls > 0: // not served yet
-		case r.awaited():
 		case r.unwritten != nil: // no harness looks at the answer to a write
 			r.set(&beam.Error{Code: beam.CodeOf(r.unwritten), What: "a write of user state failed", Cause: r.unwritten})
 		default:

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
@@ -47,7 +46,6 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 	if w == nil || err != nil {
 		return err
 	}
-	w.stateOpen.Store(true)
 	st := &stateStream{worker: w, send: stream.Send, slots: make(chan struct{}, maxStateRequests)}
 	if first != nil {
 		st.slots <- struct{}{}
@@ -145,7 +143,6 @@ func (r *running) queueState(q stateRequest) bool {
 	if r.over {
 		return false
 	}
-	r.trail.last = time.Now()
 	r.state.requests = append(r.state.requests, q)
 	if !r.state.serving {
 		r.state.serving = true

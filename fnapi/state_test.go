@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,43 +226,42 @@ func (s *reluctant) Append(k fnapi.StateKey, data []byte) error {
 	return s.cells.Append(k, data)
 }
 
-// TestWritesThatNobodyWaitsForAreServed before the bundle is over: Java's harness
-// answers a bundle without waiting for what it has written.
-func TestWritesThatNobodyWaitsForAreServed(t *testing.T) {
+// TestReceivedWritesAreOfTheBundle though the harness responds before it has the
+// answers, as none of Beam's does.
+func TestReceivedWritesAreOfTheBundle(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, fnapi.Config{})
-	var asked atomic.Int32
-	w := r.worker(func(b *fnapitest.Bundle) error {
+	received := make(chan struct{})
+	w := newRig(t, fnapi.Config{}).worker(func(b *fnapitest.Bundle) error {
 		b.ReadAll()
-		for i := range 3 {
-			if _, err := b.Ask(&fnpb.StateRequest{StateKey: bag("s", "k"),
-				Request: &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: []byte{'a' + byte(i)}}}}); err != nil {
-				return err
+		ask := func(bundle, data string) <-chan *fnpb.StateResponse {
+			answer, err := b.Ask(&fnpb.StateRequest{InstructionId: bundle, StateKey: bag("s", "k"),
+				Request: &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: []byte(data)}}})
+			if err != nil {
+				t.Error(err)
 			}
-			asked.Add(1)
+			return answer
 		}
+		ask("", "a")
+		ask("", "b")
+		<-ask("another", "c") // refused, at once, after the others were received
+		close(received)
 		return nil
 	})
 	s := &reluctant{write: make(chan struct{})}
-	d := stage(nil)
-	d.UserState = true
-	b := bundle(d, &output{})
+	b := bundle(stage(nil), &output{})
 	b.State = s
 	running := w.Start(b)
-	for asked.Load() < 3 {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(100 * time.Millisecond) // the response comes
+	<-received
 	select {
 	case <-running.Done():
 		t.Error("the bundle is over before its writes")
-	default:
+	case <-time.After(100 * time.Millisecond): // the response comes
 	}
 	close(s.write)
 	finishWell(t, running)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if got := fmt.Sprint(s.log); got != "[append a append b append c]" {
+	if got := fmt.Sprint(s.log); got != "[append a append b]" {
 		t.Error(got)
 	}
 }

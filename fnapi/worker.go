@@ -35,11 +35,8 @@ type worker struct {
 	process  atomic.Int64 // its id, if it is a child of this process
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
 	talks    atomic.Bool  // its log comes here
-	trails   bool         // it may respond to a bundle before all that it wrote was received
 	// acknowledges: it has answered to what it was told of stages.
 	acknowledges atomic.Bool
-	// stateOpen tells that its State stream is open, or was waited for.
-	stateOpen atomic.Bool
 
 	connected chan struct{} // closed when the control stream is open
 	gone      chan struct{} // closed when the worker is lost or stopped
@@ -66,16 +63,13 @@ type worker struct {
 type answerFunc func(*fnpb.InstructionResponse, error)
 
 func newWorker(s *Server, env *Environment, endpoint string) *worker {
-	base := sdkBase(env.Env)
-	python := strings.Contains(base, "python")
 	return &worker{
 		id:        newWorkerID(),
 		server:    s,
 		env:       env,
 		endpoint:  endpoint,
 		named:     slices.Contains(env.Env.GetCapabilities(), "beam:protocol:named_data_streams:v1"),
-		tellable:  python,
-		trails:    !python && !strings.HasPrefix(base, "go:"),
+		tellable:  strings.Contains(sdkBase(env.Env), "python"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		control:   newOutbox[*fnpb.InstructionRequest](),
