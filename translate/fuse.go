@@ -100,12 +100,29 @@ func (s *stage) put(n *node) {
 	n.stage = s
 }
 
+// maxChain is how many nodes may follow one another in a stage. A harness calls one
+// from another: Python's ends at its recursion limit, with some ten frames for each
+// where it is not compiled, three where it is. A cut costs an element a few
+// microseconds, so many nodes more.
+const maxChain = 80
+
+// deepen notes how deep in its stage a node is.
+func (f *fusion) deepen(n *node) {
+	n.depth = 1
+	for local, coll := range n.inputs {
+		if p := f.producer[coll]; !n.isSide(local) && p.stage == n.stage {
+			n.depth = max(n.depth, p.depth+1)
+		}
+	}
+}
+
 // join adds a node to a stage that mayJoin allowed.
 func (f *fusion) join(s *stage, n *node) {
 	for _, local := range n.sides() {
 		s.follow(f.stagesOf(n.inputs[local]))
 	}
 	s.put(n)
+	f.deepen(n)
 }
 
 func (s *stage) follow(above []*stage) {
@@ -126,7 +143,7 @@ func (f *fusion) harness(n *node) {
 	}
 	coll := n.mainInput()
 	p := f.producer[coll]
-	if p.stage != nil && f.mayJoin(p.stage, n) {
+	if p.stage != nil && p.depth < maxChain && f.mayJoin(p.stage, n) {
 		f.join(p.stage, n)
 		return
 	}
@@ -199,7 +216,7 @@ func (f *fusion) flatten(n *node) {
 	for _, local := range sortedKeys(n.inputs) {
 		coll := f.base(n.inputs[local])
 		p := f.producer[coll]
-		if p.stage == nil || p.stage.kind != Harness || s != nil && p.stage != s || twice[coll] {
+		if p.stage == nil || p.stage.kind != Harness || s != nil && p.stage != s || twice[coll] || p.depth >= maxChain {
 			return
 		}
 		s, inputs[local], twice[coll] = p.stage, coll, true
@@ -207,6 +224,7 @@ func (f *fusion) flatten(n *node) {
 	if len(inputs) > 1 && f.readOn(n.output(), s.env) {
 		n.inputs = inputs
 		s.put(n)
+		f.deepen(n)
 	}
 }
 

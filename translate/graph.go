@@ -66,8 +66,10 @@ type node struct {
 	routing Routing
 	// begins: the node cannot follow another one in a stage.
 	begins bool
-	// stage is where fusion put it.
+	// stage is where fusion put it, depth how many nodes follow one another in the
+	// stage up to this one.
 	stage *stage
+	depth int
 }
 
 // mainInput is the collection of the main input.

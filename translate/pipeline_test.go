@@ -379,6 +379,31 @@ func TestRefusesByName(t *testing.T) {
 	}
 }
 
+// TestALongChainIsCut: a harness that calls each transform from the one before would
+// come to the end of its stack. Flattens within a stage are calls too.
+func TestALongChainIsCut(t *testing.T) {
+	t.Parallel()
+	p := newPipe()
+	p.add("impulse", urnImpulse, nil, "out=a:bytes")
+	p.add("first", urnParDo, pardo(), "in=a", "out=c0:bytes")
+	const long = 10 * maxChain
+	for i := range long / 2 {
+		p.add(fmt.Sprint("step", i), urnParDo, pardo(), fmt.Sprint("in=c", i), fmt.Sprintf("out=d%d:bytes", i))
+		p.add(fmt.Sprint("flatten", i), urnFlatten, nil, fmt.Sprint("in=d", i), "in2=c0", fmt.Sprintf("out=c%d:bytes", i+1))
+	}
+	p.add("last", urnParDo, pardo(), fmt.Sprint("in=c", long/2))
+	plan, err := Translate(p.Pipeline, native)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkPlan(t, plan)
+	for _, s := range plan.Stages {
+		if s.Kind == Harness && len(s.Harness.Descriptor.GetTransforms()) > maxChain+8 {
+			t.Errorf("%s has %d transforms", s.ID, len(s.Harness.Descriptor.GetTransforms()))
+		}
+	}
+}
+
 func TestNothingAtAll(t *testing.T) {
 	t.Parallel()
 	for _, p := range []*pipepb.Pipeline{nil, {}, {Components: &pipepb.Components{}}} {
