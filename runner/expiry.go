@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"fmt"
 	"slices"
 
 	"fresnel/fnapi"
@@ -82,18 +83,47 @@ func (e *expiry) until(window []byte) (end, until beam.EventTime, err error) {
 	return end, min(end.AddMillis(e.lateness), beam.MaxEventTime-1), err
 }
 
-// hold is what a timer that is set to hold the output at a time holds it at. What
-// one emits that is set to a window's end, which in Python is the instant after its
-// last one, or to that and the allowed lateness, is in time for the window.
-func (e *expiry) hold(window []byte, at beam.EventTime) (beam.EventTime, error) {
-	if e == nil || e.global || at == beam.MaxEventTime {
-		return at, nil
+// bound has what a timer emits be in time for its window, and tells whether it is set
+// at all. One that is set beyond its window fires as the window expires, after the
+// others, in the order of their times: nothing can come for the window after that, and
+// what is kept for it is forgotten. Those that fire then set no more beyond it. What a
+// timer emits that is set to a window's end, which in Python is the instant after its
+// last one, or to that and the allowed lateness, is in time too.
+func (hb *harnessBundle) bound(t *state.Timer) (alive bool, err error) {
+	e := hb.x.expiry
+	if e == nil || e.global {
+		return true, nil
 	}
-	end, until, err := e.until(window)
-	if at == end+1 || at == until+1 {
-		at--
+	end, until, err := e.until(t.Window)
+	if err != nil {
+		return false, err
 	}
-	return at, err
+	if t.Hold == end+1 || t.Hold == until+1 {
+		t.Hold--
+	}
+	if t.ProcessingTime || t.Fire <= until+1 {
+		return true, nil
+	}
+	if hb.turns.last[keyWindow{string(t.Window), string(t.User)}] {
+		return false, nil
+	}
+	if hb.x.toldBeyond.CompareAndSwap(false, true) {
+		hb.x.job.warn(fmt.Sprintf("%s: the timer %s is set for %v, beyond its window and the allowed lateness: it fires when the window expires, at %v",
+			hb.x.stage.where(), t.Family, t.Fire, until+1))
+	}
+	if t.Hold != beam.MaxEventTime {
+		t.Hold = min(t.Hold, until)
+	}
+	return true, nil
+}
+
+// last tells whether a timer fires as its window expires, and when that is.
+func (e *expiry) last(t *state.Timer) (at beam.EventTime, last bool) {
+	if e == nil || e.global || t.ProcessingTime {
+		return 0, false
+	}
+	_, until, err := e.until(t.Window)
+	return until + 1, err == nil && t.Fire > until
 }
 
 // keep notes that the bundle keeps something for a user key in a window.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
@@ -28,6 +29,7 @@ type harnessExecutor struct {
 	sorter     *sorter
 	last       lastTimers
 	turns      turns
+	toldBeyond atomic.Bool // that a timer was set beyond its window
 	caches     *caches
 	ahead      *ahead
 

@@ -236,15 +236,19 @@ func (hb *harnessBundle) setTimer(f *timerFamily, t *coder.Timer) error {
 		if err := hb.keep(sh, w, t.Key); err != nil {
 			return err
 		}
-		fire := t.Fire
+		timer := state.Timer{TimerID: id, Fire: t.Fire, Hold: t.Hold, Pane: t.Pane}
 		if f.processingTime {
-			fire = hb.x.job.clock.meant(fire, hb.turns.told)
+			timer.Fire = hb.x.job.clock.meant(t.Fire, hb.turns.told)
 		}
-		hold, err := hb.x.expiry.hold(w, t.Hold)
-		if err != nil {
+		alive, err := hb.bound(&timer)
+		switch {
+		case err != nil:
 			return hb.x.stage.badData(err)
+		case alive:
+			sh.SetTimer(timer)
+		default:
+			sh.ClearTimer(id)
 		}
-		sh.SetTimer(state.Timer{TimerID: id, Fire: fire, Hold: hold, Pane: t.Pane})
 		return nil
 	})
 }

@@ -48,6 +48,8 @@ type bundleTurns struct {
 	// several are the keys and windows with timers of more than one time, by their
 	// first. It is nil where they fire in turn.
 	several map[keyWindow]firing
+	// last are the keys and windows of which a timer fires as the window expires.
+	last map[keyWindow]bool
 }
 
 type firing struct {
@@ -55,14 +57,23 @@ type firing struct {
 	several bool
 }
 
-// fires notes a timer that fires.
-func (t *bundleTurns) fires(timer *state.Timer) {
+// fires notes a timer that fires; last: as its window expires.
+func (t *bundleTurns) fires(timer *state.Timer, last bool) {
 	t.fired++
 	t.told = t.told || timer.ProcessingTime
-	if t.several == nil {
+	if t.several == nil && !last {
 		return
 	}
 	k := keyWindow{string(timer.Window), string(timer.User)}
+	if last {
+		if t.last == nil {
+			t.last = map[keyWindow]bool{}
+		}
+		t.last[k] = true
+	}
+	if t.several == nil {
+		return
+	}
 	f, ok := t.several[k]
 	if !ok {
 		f.at = timer.Fire
@@ -144,7 +155,11 @@ func (hb *harnessBundle) inTurn(shard int) bool {
 // fire adds a timer to those that the worker gets: to the last run, if it is of
 // the same family.
 func (hb *harnessBundle) fire(t *state.Timer) {
-	hb.turns.fires(t)
+	at, last := hb.x.expiry.last(t)
+	hb.turns.fires(t, last)
+	if last {
+		t.Fire = at
+	}
 	if hb.ahead != nil {
 		hb.reads.due = append(hb.reads.due, keyWindow{string(t.Window), string(t.User)})
 	}

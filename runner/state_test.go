@@ -13,6 +13,7 @@ import (
 	"fresnel/fnapi/fnapitest"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/jobservice"
 	"fresnel/runner/store"
 )
 
@@ -279,6 +280,50 @@ func TestAWindowsEndIsTold(t *testing.T) {
 		}, "in=u_b", "out=u_c:").write("write", "out", "u_c")
 	r.start(p).mustEnd()
 	out.want("a=event59999/59999 [1 4]", "a=event119999/119999 [2]", "b=event119999/119999 [3]")
+}
+
+// TestATimerBeyondItsWindowFiresAsItExpires, after those that are not, whether the
+// watermark comes there in steps or jumps; those that set themselves again end with the
+// window.
+func TestATimerBeyondItsWindowFiresAsItExpires(t *testing.T) {
+	for name, steps := range map[string][]beam.EventTime{"steps": {65_000, 75_000, 300_000}, "jump": {300_000}, "end": nil} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			s := newStream().element(1000, "a", "1")
+			for _, wm := range steps {
+				s = s.watermark(wm)
+			}
+			r.rest = decoded
+			r.do["work"] = func(c *call) error {
+				set := func(tag string, key []byte, window []byte, at beam.EventTime) error {
+					return c.set("event", coder.Timer{Key: key, Windows: window, Tag: tag, Fire: at, Hold: at})
+				}
+				return c.events(coder.IntervalWindow, func(e *item) error {
+					err := firstError(set("a", str(e.key), e.Windows, 200_000), set("c", str(e.key), e.Windows, 70_000))
+					err = firstError(err, set("b", str(e.key), e.Windows, 100_000))
+					return firstError(err, c.Append(bagKey(str(e.key), e.Windows), str(e.value)))
+				}, func(_ string, timer *coder.Timer) error {
+					all, err := c.bag(timer.Key, timer.Windows)
+					err = firstError(err, set(timer.Tag, timer.Key, timer.Windows, timer.Fire+100))
+					return firstError(err, c.out(fired(timer, fmt.Sprint(timer.Tag, int64(timer.Hold), "/", int64(timer.Fire), all))))
+				})
+			}
+			out := r.sink("out")
+			p := newPipe()
+			p.Components.WindowingStrategies["minute"].AllowedLateness = 10_000
+			p.add("stream", "beam:transform:teststream:v1", s.watermark(beam.MaxEventTime).bytes(), "out=u_a:").
+				add("window", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+				pardo("work", stateful("timer60"), "in=u_b", "out=u_c:").write("write", "out", "u_c")
+			j := r.start(p)
+			j.mustEnd()
+			if got := strings.Join(out.inOrder(), " "); got != "a=c69999/70000 [1] a=b69999/70000 [1] a=a69999/70000 [1]" {
+				t.Errorf("in this order: %s", got)
+			}
+			if told := j.said(jobservice.Warning); strings.Count(told, "it fires when the window expires") != 1 {
+				t.Errorf("told %q", told)
+			}
+		})
+	}
 }
 
 // entriesOf counts the entries of a job's store.

@@ -41,9 +41,44 @@ func (s *Shard) Expire(wm beam.EventTime, d Declared, limit int) {
 	for _, k := range expired {
 		window, rest := cutString(k[len(from)+8:])
 		user, _ := cutString(rest)
+		if s.fireLeft([]byte(window), []byte(user), d, wm) {
+			continue
+		}
 		s.forget([]byte(window), []byte(user), d)
 		s.txn.Delete(k)
 	}
+}
+
+// fireLeft has the first of the event-time timers that are left of a user key in a
+// window be due at watermark wm, and tells whether there are any.
+func (s *Shard) fireLeft(window, user []byte, d Declared, wm beam.EventTime) bool {
+	var first []Timer
+	for _, n := range d.Timers {
+		if n.ProcessingTime {
+			continue
+		}
+		id := TimerID{Transform: n.Transform, Family: n.Name, Window: window, User: user}
+		for _, tag := range s.tags(id) {
+			id.Tag = tag
+			b := string(id.encode(nil))
+			v, ok := s.txn.Get(s.prefix + "T" + b)
+			if !ok {
+				continue
+			}
+			t := timerOf(b, false, v)
+			if len(first) > 0 && t.Fire < first[0].Fire {
+				first = first[:0]
+			}
+			if len(first) == 0 || t.Fire == first[0].Fire {
+				first = append(first, t)
+			}
+		}
+	}
+	for _, t := range first {
+		t.Fire = wm
+		s.SetTimer(t)
+	}
+	return len(first) > 0
 }
 
 func (s *Shard) forget(window, user []byte, d Declared) {

@@ -227,6 +227,12 @@ func TestWhatExpiresIsForgotten(t *testing.T) {
 	if n := d.entries(); n != before {
 		t.Errorf("%d of %d entries are left at the time until which they are kept", n, before)
 	}
+	// What is left of event-time timers is due first, in the order of their times.
+	for _, left := range []string{"f/a@11#x", "f/a@11"} {
+		d.Expire(11, declared, 100)
+		d.want("bag", d.bag(window("w", "a"))+d.bag(window("w", "b")), "x")
+		d.want("due", d.due(11), left)
+	}
 	d.Expire(11, declared, 100)
 	d.commit()
 	d.wantTimes(11, 21, 0, beam.MaxEventTime)
