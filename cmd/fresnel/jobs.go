@@ -233,11 +233,14 @@ func (t *jobTool) metrics(ctx context.Context, j jobclient.Job) error {
 		if !t.json && !m.User && !strings.HasPrefix(m.Name, "element_count") {
 			continue // JSON has them all
 		}
-		if t.json {
+		switch {
+		case t.json:
 			err = t.print(m)
-		} else if m.Count > 0 {
+		case m.Values != nil:
+			_, err = fmt.Fprintf(t.out, "%-50s %-40s %s\n", m.Step, m.Name, strings.Join(m.Values, ", "))
+		case m.Count > 0:
 			_, err = fmt.Fprintf(t.out, "%-50s %-40s mean %.6g, sum %d, count %d, min %d, max %d\n", m.Step, m.Name, m.Value, m.Sum, m.Count, m.Min, m.Max)
-		} else {
+		default:
 			_, err = fmt.Fprintf(t.out, "%-50s %-40s %.15g\n", m.Step, m.Name, m.Value)
 		}
 		if err != nil {

@@ -3,10 +3,12 @@ package jobclient
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
 
 	"fresnel/internal/coder"
 	"fresnel/jobservice"
@@ -28,10 +30,12 @@ type Metric struct {
 	Sum   int64   `json:"sum,omitempty"`
 	Min   int64   `json:"min,omitempty"`
 	Max   int64   `json:"max,omitempty"`
+	// Values are a set's strings, or the paths of a bounded trie, whose parts are
+	// joined by slashes; "..." ends one that stands for all that begin with it.
+	Values []string `json:"values,omitempty"`
 }
 
-// Metrics returns a job's metrics that are numbers, as far as they are
-// committed, and how far its stages are, which only a running job of Fresnel
+// Metrics returns a job's metrics, as far as they are committed, and how far its stages are, which only a running job of Fresnel
 // tells.
 func (c *Client) Metrics(ctx context.Context, id string) ([]Metric, []jobservice.StageProgress, error) {
 	resp, err := c.api.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: id})
@@ -54,7 +58,7 @@ func (c *Client) Metrics(ctx context.Context, id string) ([]Metric, []jobservice
 	return metrics, stages, nil
 }
 
-// metric decodes a counter, gauge or distribution (metrics.proto,
+// metric decodes a counter, gauge, distribution, set or trie (metrics.proto,
 // MonitoringInfoTypeUrns).
 func metric(info *pipepb.MonitoringInfo) (Metric, bool) {
 	m := Metric{Step: info.GetLabels()["PTRANSFORM"], Name: shortName(info.GetUrn())}
@@ -80,8 +84,43 @@ func metric(info *pipepb.MonitoringInfo) (Metric, bool) {
 			m.Value = float64(m.Sum) / float64(m.Count)
 		}
 		return m, ok
+	case "beam:metrics:set_string:v1":
+		v, _, err := encodedStrings.Decode(info.GetPayload())
+		if err != nil {
+			return m, false
+		}
+		m.Values = []string{}
+		for _, one := range v.([]any) {
+			m.Values = append(m.Values, one.(string))
+		}
+		slices.Sort(m.Values)
+		return m, true
+	case "beam:metrics:bounded_trie:v1":
+		var trie pipepb.BoundedTrie
+		err := proto.Unmarshal(info.GetPayload(), &trie)
+		if m.Values = paths([]string{}, "", trie.GetRoot()); len(trie.GetSingleton()) > 0 {
+			m.Values = []string{strings.Join(trie.GetSingleton(), "/")}
+		}
+		slices.Sort(m.Values)
+		return m, err == nil
 	}
 	return m, false
+}
+
+var encodedStrings = coder.IterableOf(coder.StringUTF8)
+
+// paths appends those of a node of a bounded trie that begin with prefix.
+func paths(all []string, prefix string, n *pipepb.BoundedTrieNode) []string {
+	switch {
+	case n.GetTruncated():
+		return append(all, prefix+"...")
+	case len(n.GetChildren()) == 0 && prefix != "":
+		return append(all, strings.TrimSuffix(prefix, "/"))
+	}
+	for part, child := range n.GetChildren() {
+		all = paths(all, prefix+part+"/", child)
+	}
+	return all
 }
 
 // shortName strips what all URNs of metrics have.
