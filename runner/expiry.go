@@ -3,6 +3,7 @@ package runner
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
@@ -109,7 +110,7 @@ func (hb *harnessBundle) bound(t *state.Timer) (alive bool, err error) {
 	}
 	if hb.x.toldBeyond.CompareAndSwap(false, true) {
 		hb.x.job.warn(fmt.Sprintf("%s: the timer %s is set for %v, beyond its window and the allowed lateness: it fires when the window expires, at %v",
-			hb.x.stage.where(), t.Family, t.Fire, until+1))
+			hb.x.stage.where(), strings.TrimPrefix(t.Family, "ts-"), t.Fire, until+1)) // SDKs put that before the user's name
 	}
 	if t.Hold != beam.MaxEventTime {
 		t.Hold = min(t.Hold, until)
