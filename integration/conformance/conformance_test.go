@@ -86,6 +86,51 @@ func TestPipelineSuites(t *testing.T) {
 	}
 }
 
+// moreSuites are suites of examples and of parts of Beam with pipelines that name no
+// runner, which all run here. None of them comes alone, as most are over in a moment.
+var moreSuites = []struct {
+	name    string
+	modules []string
+}{
+	{"examples", []string{"examples"}},
+	{"dataframe", []string{"dataframe.convert_test", "dataframe.io_test", "dataframe.schemas_test", "dataframe.transforms_test"}},
+	{"yaml", []string{
+		"yaml.programming_guide_test", "yaml.readme_test", "yaml.yaml_combine_test", "yaml.yaml_enrichment_test", "yaml.yaml_io_test",
+		"yaml.yaml_mapping_test", "yaml.yaml_provider_unit_test", "yaml.yaml_specifiable_test", "yaml.yaml_testing_test",
+		"yaml.yaml_transform_scope_test", "yaml.yaml_transform_test", "yaml.yaml_udf_test",
+	}},
+	{"ml", []string{
+		"ml.inference.base_test", "ml.inference.sklearn_inference_test", "ml.anomaly.transforms_test",
+		"ml.rag.chunking.base_test", "ml.rag.ingestion.base_test", "ml.transforms.base_test", "ml.transforms.handlers_test",
+	}},
+	{"io", []string{"io.avroio_test", "io.fileio_test", "io.mongodbio_test"}},
+	{"rest", []string{
+		"metrics.metric_test", "options.pipeline_options_context_test", "programming_guide_test", "pvalue_test", "runners.common_test",
+		"runners.pipeline_utils_test", "transforms.fully_qualified_named_transform_test", "transforms.timestamped_value_type_test",
+		"typehints.tagged_output_typehints_test", "utils.python_callable_test",
+	}},
+}
+
+func TestMoreSuites(t *testing.T) {
+	onlyIfAll(t)
+	endpoint := serve(t, buildFresnel(t))
+	for _, more := range moreSuites {
+		t.Run(more.name, func(t *testing.T) {
+			tests := []string{"--ignore-glob=*_it_test.py", "--ignore-glob=*_test_it.py", "--pyargs"}
+			for _, module := range more.modules {
+				tests = append(tests, "apache_beam."+module)
+			}
+			suite{
+				root:  sitePackages(t),
+				tests: tests,
+				options: "--runner=PortableRunner --environment_type=LOOPBACK --job_endpoint=" + endpoint + withoutFreeze +
+					" --temp_location=" + t.TempDir(),
+				everywhere: true,
+			}.run(t)
+		})
+	}
+}
+
 // TestCrossLanguageSuite has transforms expanded by a service of Beam's, in a second
 // environment.
 func TestCrossLanguageSuite(t *testing.T) {

@@ -5,6 +5,8 @@
 //	portable_runner_test    its classes with our endpoint (testdata/portable_runner_test.py), a class for each way to run workers,
 //	                        for jobs that are all streaming, and for a client that fuses stages by itself
 //	transforms.*_test, ...  the tests of TestPipeline, with --runner=PortableRunner
+//	examples, yaml, ...     pipelines of Beam's examples and of further parts, also those that name no runner (testdata/default_endpoint.py);
+//	                        only with FRESNEL_CONFORMANCE=all
 //	validate_runner_xlang   the cross-language tests, against the expansion service of Beam's own tests
 //
 // and of the Go SDK (the module in gosdk builds them: make gosuites)

@@ -23,6 +23,8 @@ type suite struct {
 	// options are those of the test pipelines.
 	options string
 	env     []string
+	// everywhere: pipelines that name no runner have these options too.
+	everywhere bool
 }
 
 const (
@@ -45,11 +47,14 @@ func (s suite) run(t *testing.T) {
 		"-c", filepath.Join(plugins, "pytest.ini"), "--rootdir=" + s.root, "-p", "beam_conftest", "-p", "no:cacheprovider",
 		"--tb=native", // pytest's own way of showing a traceback meets a bug of Python 3.11's in deep ones
 	}
+	if s.everywhere {
+		args = append(args, "-p", "default_endpoint")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), suiteLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, interpreter, append(args, s.tests...)...)
 	cmd.Dir = s.root
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+plugins, "PYTHONDONTWRITEBYTECODE=1",
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+plugins+string(filepath.ListSeparator)+testdata(t), "PYTHONDONTWRITEBYTECODE=1",
 		"GRPC_ENABLE_FORK_SUPPORT=false") // as Beam's own subprocess tests have it: grpc/grpc issue 37710
 	cmd.Env = append(cmd.Env, s.env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
