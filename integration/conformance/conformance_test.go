@@ -139,7 +139,7 @@ func TestCrossLanguageSuite(t *testing.T) {
 		root:    sitePackages(t),
 		tests:   []string{"--pyargs", "apache_beam.transforms.validate_runner_xlang_test"},
 		options: "--runner=PortableRunner --environment_type=LOOPBACK --job_endpoint=" + endpoint + withoutFreeze,
-		env:     []string{"EXPANSION_PORT=" + serveExpansion(t)},
+		env:     []string{"EXPANSION_PORT=" + serveExpansion(t, "expansion_service_test")},
 	}.run(t)
 }
 

@@ -15,11 +15,12 @@
 //
 // and of the TypeScript SDK (make tssuites builds it, with Node.js)
 //
-//	primitives_test, combine_test, programming_guide    workers are the client's
+//	primitives_test, combine_test, wordcount, programming_guide, io_test    workers are the client's, and Python's for what it expands
 //
 // and of the Java SDK (make javasuites, with a JDK)
 //
 //	ValidatesRunner    all tests of that category, with a runner of ours (javasdk/EndpointRunner.java), as Maven Central has no release of Beam's
+//	NeedsRunner        the other tests of the SDK's core that run pipelines
 //
 // Each prints pytest's closing line ("84 passed, 15 skipped in 61.20s"; go test
 // -v shows it), and fails for every test that fails and is not in
@@ -28,5 +29,6 @@
 //
 // Without .venv (make venv) the suites are skipped, and without .cache/gosdk,
 // .cache/typescript or .cache/javasdk those of the Go, TypeScript or Java SDK. FRESNEL_CONFORMANCE=all also runs two classes of our own, the
-// tests of portable_runner_test on workers of other kinds, and more modules of TestPipeline.
+// tests of portable_runner_test on workers of other kinds, more modules of TestPipeline, and
+// of Java NeedsRunner and the tests of state and timers with state on disk.
 package conformance

@@ -12,8 +12,45 @@ import (
 // TestJavaSuite runs the tests of Beam's Java SDK that have the category
 // ValidatesRunner, all of them, with workers in the process of the tests.
 func TestJavaSuite(t *testing.T) {
+	javaSuite{category: "ValidatesRunner"}.run(t, serve(t, buildFresnel(t)))
+}
+
+// TestJavaTransformSuite runs those that are no ValidatesRunner but need a runner:
+// of the transforms and connectors in the SDK's core.
+func TestJavaTransformSuite(t *testing.T) {
+	onlyIfAll(t)
+	javaSuite{category: "NeedsRunner", prefix: "NeedsRunner:"}.run(t, serve(t, buildFresnel(t)))
+}
+
+// TestJavaDurableSuite runs the tests of state and timers with state on disk.
+func TestJavaDurableSuite(t *testing.T) {
+	onlyIfAll(t)
+	suite := javaSuite{category: "ValidatesRunner"}
+	for _, class := range []string{
+		"ParDoTest$StateTests", "ParDoTest$StateCoderInferenceTests", "ParDoTest$TimerTests", "ParDoTest$TimerFamilyTests",
+		"ParDoTest$TimerCoderInferenceTests", "ParDoTest$OnWindowExpirationTests", "GroupIntoBatchesTest", "PerKeyOrderingTest",
+	} {
+		suite.classes = append(suite.classes, "org.apache.beam.sdk.transforms."+class)
+	}
+	suite.run(t, serve(t, buildFresnel(t), "--durability=disk"))
+}
+
+// javaSuite is a run of tests of the Java SDK.
+type javaSuite struct {
+	category string
+	// classes are those that are run; none is all.
+	classes []string
+	// prefix is put before the tests' ids, so that an exclusion is of a suite where
+	// two have tests of one class.
+	prefix string
+}
+
+// run runs the suite, prints its counts and compares the results with the
+// exclusions.
+func (s javaSuite) run(t *testing.T, endpoint string) {
+	t.Helper()
 	sdk := javaSDK(t)
-	options, err := json.Marshal([]string{"--runner=EndpointRunner", "--jobEndpoint=" + serve(t, buildFresnel(t))})
+	options, err := json.Marshal([]string{"--runner=EndpointRunner", "--jobEndpoint=" + endpoint})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +63,8 @@ func TestJavaSuite(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "java", "-XX:TieredStopAtLevel=1", "-Xmx2g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
 		"-DbeamTestPipelineOptions="+string(options), "-cp", filepath.Join(sdk, "classes")+":"+filepath.Join(sdk, "*"),
-		"Suite", report, tests[0])
+		"Suite", report, tests[0], s.category)
+	cmd.Args = append(cmd.Args, s.classes...)
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()
 	keepLog(t, out)
@@ -38,6 +76,9 @@ func TestJavaSuite(t *testing.T) {
 	results, err := readReport(report)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := range results {
+		results[i].id = s.prefix + results[i].id
 	}
 	judge(t, results, readExclusions(t))
 }

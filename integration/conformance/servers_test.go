@@ -68,9 +68,9 @@ func TestMain(m *testing.M) {
 }
 
 // serve runs a server until the test ends, and returns its job endpoint.
-func serve(t *testing.T, bin string) string {
+func serve(t *testing.T, bin string, flags ...string) string {
 	t.Helper()
-	return start(t, regexp.MustCompile(`job endpoint (\S+)`), bin, "--job_port=0")
+	return start(t, regexp.MustCompile(`job endpoint (\S+)`), append([]string{bin, "--job_port=0"}, flags...)...)
 }
 
 // servePool runs a worker pool until the test ends, and returns its address.
@@ -79,9 +79,9 @@ func servePool(t *testing.T, bin string) string {
 	return start(t, regexp.MustCompile(`worker pool at ([^\s;]+)`), bin, "worker-pool", "--port=0")
 }
 
-// serveExpansion runs the expansion service of Beam's tests until the test ends, and
+// serveExpansion runs an expansion service of Beam Python's until the test ends, and
 // returns its port.
-func serveExpansion(t *testing.T) string {
+func serveExpansion(t *testing.T, module string, flags ...string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
@@ -91,8 +91,8 @@ func serveExpansion(t *testing.T) string {
 	if err = errors.Join(err, l.Close()); err != nil { // the service cannot choose its port itself
 		t.Fatal(err)
 	}
-	return start(t, regexp.MustCompile(`expansion requests at (\d+)`), python(t), "-m",
-		"apache_beam.runners.portability.expansion_service_test", "-p", port)
+	return start(t, regexp.MustCompile(`expansion requests at (\d+)`), append([]string{python(t), "-m",
+		"apache_beam.runners.portability." + module, "-p", port}, flags...)...)
 }
 
 // startLimit is for a server to say where it listens.

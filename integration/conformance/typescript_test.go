@@ -15,15 +15,19 @@ import (
 // TestTypeScriptSuites runs the tests of Beam's TypeScript SDK, in the process of
 // which the workers are (LOOPBACK). "@ulr" are those that it has for a portable
 // runner; the others ask for a runner by name, which testdata/portable.js answers.
+// Those with Python's transforms have them expanded by a service of Beam's.
 func TestTypeScriptSuites(t *testing.T) {
 	sdk := typescript(t)
 	endpoint := serve(t, buildFresnel(t))
+	expansion := "localhost:" + serveExpansion(t, "expansion_service_main", "--fully_qualified_name_glob=*")
 	for _, s := range []typescriptSuite{
 		{file: "primitives_test", only: "@ulr", portable: true},
 		{file: "combine_test"},
-		{file: "docs/programming_guide", only: "^((?!MultiLang).)*$"}, // those start Python twice, and allow 10 s for it
+		{file: "wordcount"},
+		{file: "docs/programming_guide"},
+		{file: "io_test"},
 	} {
-		t.Run(filepath.Base(s.file), func(t *testing.T) { s.run(t, sdk, endpoint) })
+		t.Run(filepath.Base(s.file), func(t *testing.T) { s.run(t, sdk, endpoint, expansion) })
 	}
 }
 
@@ -49,10 +53,11 @@ func typescript(t *testing.T) string {
 
 // run runs the suite, prints its counts and compares the results with the
 // exclusions.
-func (s typescriptSuite) run(t *testing.T, sdk, endpoint string) {
+func (s typescriptSuite) run(t *testing.T, sdk, endpoint, expansion string) {
 	t.Helper()
 	override, err := json.Marshal(map[string]string{
 		"python:apache_beam.runners.portability.local_job_service_main": endpoint,
+		"python:apache_beam.runners.portability.expansion_service_main": expansion,
 	})
 	if err != nil {
 		t.Fatal(err)

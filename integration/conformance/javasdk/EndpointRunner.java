@@ -29,6 +29,7 @@ import org.apache.beam.sdk.util.construction.PipelineTranslation;
 import org.apache.beam.sdk.util.construction.SdkComponents;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.ManagedChannel;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.ManagedChannelBuilder;
+import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.StatusRuntimeException;
 import org.joda.time.Duration;
 
 /**
@@ -81,7 +82,14 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
                 .build());
     JobApi.RunJobRequest run =
         JobApi.RunJobRequest.newBuilder().setPreparationId(prepared.getPreparationId()).build();
-    return await(jobs, jobs.run(run).getJobId());
+    String id = jobs.run(run).getJobId();
+    try {
+      return await(jobs, id);
+    } catch (StatusRuntimeException e) { // the test's time is over
+      Thread.interrupted(); // JUnit says so by an interrupt, with which no call goes out
+      jobs.cancel(JobApi.CancelJobRequest.newBuilder().setJobId(id).build());
+      throw e;
+    }
   }
 
   private static PipelineResult await(JobServiceBlockingStub jobs, String id) {

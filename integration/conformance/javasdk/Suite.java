@@ -7,12 +7,14 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
 import javax.xml.stream.XMLOutputFactory;
 import javax.xml.stream.XMLStreamException;
 import javax.xml.stream.XMLStreamWriter;
+import org.apache.beam.sdk.testing.NeedsRunner;
 import org.apache.beam.sdk.testing.ValidatesRunner;
 import org.junit.experimental.categories.Categories.CategoryFilter;
 import org.junit.runner.Description;
@@ -23,16 +25,18 @@ import org.junit.runner.notification.Failure;
 import org.junit.runner.notification.RunListener;
 
 /**
- * Runs the tests in a jar that have the category ValidatesRunner, all of them or those of the
- * classes named, and writes a report in JUnit's form: {@code Suite report.xml tests.jar [class...]}.
+ * Runs the tests in a jar that have the category ValidatesRunner, or NeedsRunner and not
+ * ValidatesRunner; all of them or those of the classes named. It writes a report in JUnit's form:
+ * {@code Suite report.xml tests.jar category [class...]}.
  */
 public class Suite extends RunListener {
   private final List<Description> order = new ArrayList<>();
   private final Map<Description, String[]> faults = new HashMap<>(); // element and text
+  private final Map<Description, Long> nanos = new HashMap<>(); // when it started, then how long it took
 
   public static void main(String[] args) throws Exception {
     List<Class<?>> classes = new ArrayList<>();
-    for (String name : args.length > 2 ? List.of(args).subList(2, args.length) : find(args[1])) {
+    for (String name : args.length > 3 ? List.of(args).subList(3, args.length) : find(args[1], args[2])) {
       classes.add(Class.forName(name));
     }
     Suite suite = new Suite();
@@ -41,7 +45,7 @@ public class Suite extends RunListener {
     Result result =
         junit.run(
             Request.classes(classes.toArray(new Class<?>[0]))
-                .filterWith(CategoryFilter.include(ValidatesRunner.class)));
+                .filterWith(filter(args[2])));
     suite.write(args[0]);
     System.out.printf(
         "%d failed, %d passed, %d skipped in %.2fs%n",
@@ -52,16 +56,28 @@ public class Suite extends RunListener {
     System.exit(0); // threads of workers may be left
   }
 
-  /** The classes with a test that has the category; those of ValidateRunnerXlangTest ask for services that expand Python. */
-  private static Iterable<String> find(String jar) throws IOException {
+  /** ValidatesRunner is a NeedsRunner too. */
+  private static CategoryFilter filter(String category) {
+    return category.equals("ValidatesRunner")
+        ? CategoryFilter.include(ValidatesRunner.class)
+        : CategoryFilter.categoryFilter(true, Set.of(NeedsRunner.class), true, Set.of(ValidatesRunner.class));
+  }
+
+  /**
+   * The classes with a test that has the category. Those of ValidateRunnerXlangTest ask for services
+   * that expand Python, those of encrypted keys for libraries of Google's secrets, and after
+   * MetadataPropagationTest the SDK writes elements of all later tests in a form that a runner must
+   * have asked for, and timers in none.
+   */
+  private static Iterable<String> find(String jar, String category) throws IOException {
     TreeSet<String> names = new TreeSet<>();
     try (JarFile tests = new JarFile(jar)) {
       for (JarEntry e : Collections.list(tests.entries())) {
-        if (e.getName().contains("Xlang") || !e.getName().matches("org/apache/beam/sdk/.*Test(\\$\\w+)?\\.class")) {
+        if (e.getName().matches(".*(Xlang|Encrypted|Gbek|MetadataPropagation).*") || !e.getName().matches("org/apache/beam/sdk/.*Test(\\$\\w+)?\\.class")) {
           continue;
         }
         byte[] code = tests.getInputStream(e).readAllBytes();
-        if (new String(code, StandardCharsets.ISO_8859_1).contains("Lorg/apache/beam/sdk/testing/ValidatesRunner;")) {
+        if (new String(code, StandardCharsets.ISO_8859_1).contains("Lorg/apache/beam/sdk/testing/" + category + ";")) {
           names.add(e.getName().replace(".class", "").replace('/', '.'));
         }
       }
@@ -70,7 +86,13 @@ public class Suite extends RunListener {
   }
 
   @Override
+  public void testStarted(Description d) {
+    nanos.put(d, System.nanoTime());
+  }
+
+  @Override
   public void testFinished(Description d) {
+    nanos.computeIfPresent(d, (k, began) -> System.nanoTime() - began);
     order.add(d);
   }
 
@@ -103,6 +125,7 @@ public class Suite extends RunListener {
         xml.writeStartElement("testcase");
         xml.writeAttribute("classname", String.valueOf(d.getClassName()));
         xml.writeAttribute("name", String.valueOf(d.getMethodName()));
+        xml.writeAttribute("time", String.format("%.3f", nanos.getOrDefault(d, 0L) / 1e9));
         String[] fault = faults.get(d);
         if (fault != null) {
           xml.writeStartElement(fault[0]);

@@ -1,4 +1,4 @@
-// Has the tests that ask the TypeScript SDK for its default runner run on the endpoint, with workers in their own process.
+// Has the tests that ask the TypeScript SDK for its default or direct runner run on the endpoint, with workers in their own process.
 
 const sdk = process.cwd() + "/dist/src/apache_beam";
 require(sdk); // as a whole first: its modules need each other
@@ -15,3 +15,11 @@ const portable = (options = {}) =>
 runner.createRunner = portable;
 runner.defaultRunner = portable;
 runner.loopbackRunner = portable;
+require(sdk + "/runners/direct_runner").directRunner = portable;
+
+// Tests with transforms of Python's allow 10 to 15 s for its start, which takes longer on a busy machine.
+const { Runnable } = require(process.cwd() + "/node_modules/mocha");
+const timeout = Runnable.prototype.timeout;
+Runnable.prototype.timeout = function (...ms) {
+  return timeout.call(this, ...ms.map((t) => Math.max(t, 60000)));
+};
