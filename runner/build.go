@@ -280,7 +280,7 @@ func (j *job) buildSideEdge(ed *edge) error {
 	if err != nil {
 		return err
 	}
-	ed.wholeEnd = wholeEnd(strategy)
+	ed.wholeEnd, ed.awaited = wholeEnd(strategy), strategy.AwaitedUntil
 	// Where time is a script's, nobody waits for an early pane, and an element sees
 	// all panes of a window that ends: what it sees is in the script then, and not
 	// in the order of bundles.

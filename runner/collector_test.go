@@ -379,7 +379,7 @@ func TestElementsWaitForTheWindowsOfASideInput(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 0)
 	two := window.Fn{Kind: window.Fixed, Size: 2 * time.Minute}
-	g := &gater{gates: b.job.gates, stage: 7, main: coder.IntervalWindow, sides: []sideGate{{input: 1, fn: two}}}
+	g := &gater{gates: b.job.gates, stage: 7, main: coder.IntervalWindow, sides: []sideGate{{input: 1, fn: two, awaited: func(end beam.EventTime) beam.EventTime { return end }}}}
 	g.static = []engine.Gate{b.job.gates.of(sideKey{7, 0}, beam.EndOfGlobalWindow)}
 	keep, keyed := mainEdge(1, translate.Keep), mainEdge(2, translate.ByKey)
 	for i, e := range []*edge{keep, keyed} {

@@ -28,6 +28,7 @@ type edge struct {
 	triggered   bool
 	sideWindows *coder.Coder
 	wholeEnd    beam.EventTime
+	awaited     func(end beam.EventTime) (until beam.EventTime) // of its windows, see Strategy.AwaitedUntil
 }
 
 // gates are those of all elements of the edge.

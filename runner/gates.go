@@ -48,7 +48,7 @@ func (g *gates) of(k sideKey, end beam.EventTime) engine.Gate {
 	return gate
 }
 
-// ofWindow returns the gate of a window, which ends with the time given.
+// ofWindow returns the gate of a window, which is waited for until the time given.
 func (g *gates) ofWindow(k sideKey, raw string, end beam.EventTime) engine.Gate {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -104,6 +104,7 @@ type gater struct {
 type sideGate struct {
 	input   int
 	fn      window.Fn
+	awaited func(end beam.EventTime) (until beam.EventTime) // Strategy.AwaitedUntil
 	mapping *windowMapping
 }
 
@@ -127,7 +128,7 @@ func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
 			return nil, err
 		}
 		if slices.Contains(mapped, i) {
-			g.sides = append(g.sides, sideGate{input: i, fn: strategy.Fn()})
+			g.sides = append(g.sides, sideGate{input: i, awaited: strategy.AwaitedUntil, fn: strategy.Fn()})
 			continue
 		}
 		mapping, err := j.sideMapping(sideKey{index, i}, s, main)
@@ -135,7 +136,7 @@ func (j *job) newGater(index int, s *translate.Stage) (*gater, error) {
 			return nil, err
 		}
 		if mapping != nil {
-			g.sides = append(g.sides, sideGate{input: i, mapping: mapping})
+			g.sides = append(g.sides, sideGate{input: i, awaited: strategy.AwaitedUntil, mapping: mapping})
 			continue
 		}
 		g.static = append(g.static, g.gates.of(sideKey{index, i}, wholeEnd(strategy)))
@@ -214,7 +215,7 @@ func (g *gater) of(dst []engine.Gate, w *coder.Windowed, e *coder.Element) ([]en
 			if err != nil {
 				return err
 			}
-			dst = appendGate(dst, g.gates.ofWindow(sideKey{g.stage, s.input}, to.raw, to.end))
+			dst = appendGate(dst, g.gates.ofWindow(sideKey{g.stage, s.input}, to.raw, s.awaited(to.end)))
 		}
 		return nil
 	})

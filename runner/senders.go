@@ -345,7 +345,7 @@ func (s *sideSender) finish() {
 			return
 		}
 		if end, err := s.edge.sideWindows.MaxTimestamp([]byte(raw)); err == nil {
-			s.c.open(gates.ofWindow(side, raw, end))
+			s.c.open(gates.ofWindow(side, raw, s.edge.awaited(end)))
 		}
 	})
 }

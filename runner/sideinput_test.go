@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -118,6 +119,50 @@ func TestElementsSeeTheWholeWindowOfTheirSideInput(t *testing.T) {
 	mu.Unlock()
 	out.await(3)
 	out.want("0=a+b", "2=a+b", "1=c")
+	j.cancel()
+	_ = j.end()
+}
+
+// TestASideInputThatOnlyClosesIsAwaitedUntilThen: elements wait for a window whose
+// trigger never fires until it can get no pane any more, past its allowed lateness.
+func TestASideInputThatOnlyClosesIsAwaitedUntilThen(t *testing.T) {
+	r := newRig(t)
+	var mark atomic.Int64 // the watermark of the side input
+	mark.Store(60_000)
+	r.source("main", &fakeSource{batches: [][][]byte{{at(5, "m", "0")}}}).more = func(int, int) []byte { return nil }
+	seen := make(chan struct{}, 1000)
+	side := r.source("side", &fakeSource{batches: [][][]byte{{at(61_000, "s", "a")}}})
+	side.more = func(int, int) []byte { return nil }
+	side.mark = func(int) beam.EventTime {
+		m := beam.EventTime(mark.Load())
+		select {
+		case seen <- struct{}{}:
+		default:
+		}
+		return m
+	}
+	r.do["work"] = pairsIn(coder.IntervalWindow, func(c *call) error {
+		return c.each(func(e *item) error { return c.out(at(0, e.value, "")) })
+	})
+	out := r.sink("out")
+	p := newPipe()
+	p.windows("closing", "beam:window_fn:fixed_windows:v1", "interval", p.Components.WindowingStrategies["minute"].GetWindowFn().GetPayload())
+	ws := p.Components.WindowingStrategies["closing"]
+	ws.AllowedLateness = 10_000
+	ws.Trigger = &pipepb.Trigger{Trigger: &pipepb.Trigger_Never_{Never: &pipepb.Trigger_Never{}}}
+	p.read("main", "main", "u_a:").read("side", "side", "u_s:").
+		add("w1", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
+		add("w2", "beam:transform:window_into:v1", windowInto(), "in=u_s", "out=u_t:kv/closing").
+		pardo("work", withSide("iterable"), "in=u_b", "side=u_t", "out=u_c:").write("write", "out", "u_c")
+	j := r.start(p)
+	for range 20 {
+		<-seen
+	}
+	if got := out.got(); len(got) > 0 {
+		t.Errorf("%v was written before the window of the side input was closed", got)
+	}
+	mark.Store(70_000)
+	out.await(1)
 	j.cancel()
 	_ = j.end()
 }

@@ -75,6 +75,17 @@ func (s *Strategy) GarbageTime(end beam.EventTime) beam.EventTime {
 	return min(end.AddMillis(s.lateness), beam.EndOfGlobalWindow)
 }
 
+// AwaitedUntil returns the last watermark at which the first pane of a window that
+// ends with the instant end is waited for where it is a side input: end, or
+// GarbageTime, if the trigger never fires and leaves the only pane to the closing,
+// as that of Java's Wait.
+func (s *Strategy) AwaitedUntil(end beam.EventTime) beam.EventTime {
+	if s.trigger.nodes[0].kind == nodeNever {
+		return s.GarbageTime(end)
+	}
+	return end
+}
+
 // WindowsEqual says whether both strategies have windows of one function.
 func (s *Strategy) WindowsEqual(o *Strategy) bool { return s.fn == o.fn }
 
