@@ -39,10 +39,10 @@ func (d *descriptors) get(id string) (*fnpb.ProcessBundleDescriptor, bool) {
 }
 
 // add makes desc known to harnesses that reach the server at endpoint. Only
-// stages with timers get a timer endpoint, and only those that may ask for state
-// one for that: harnesses wait for the end of what they have an endpoint for, and
-// Python's opens a stream to it before the first bundle, which is a twentieth of the
-// time of a small job.
+// stages with timers get a timer endpoint: harnesses wait for the end of what they
+// have an endpoint for. Only those that may ask for state get one for that: Python's
+// harness opens a stream to it before the first bundle, needed or not, and a small job
+// waits for that.
 func (d *descriptors) add(desc *Descriptor, endpoint string) error {
 	if _, ok := d.get(desc.ID); ok {
 		return nil

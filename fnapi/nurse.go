@@ -23,15 +23,15 @@ type nurse struct {
 	*hired
 	asked    time.Time // when the question that is open was put, zero if none is
 	warned   bool
-	answers  atomic.Int64 // so far, to questions of the nurse's
-	told     bool         // the first question was another's: Register
-	expected int64        // answers to all of them
+	answers  atomic.Int64 // so far
+	expected int64        // of them
 	leaving  time.Time    // when it was told to get no more bundles, zero if it was not
 }
 
 const (
-	// roundEvery is how often a worker is looked at, meetAfter when it is asked first:
-	// behind its first bundle, but long before user code can run.
+	// roundEvery is how often a worker is looked at, meetAfter when one is asked first
+	// that is told of no stages: behind its first bundle, but long before user code can
+	// run.
 	roundEvery = time.Second
 	meetAfter  = 3 * time.Millisecond
 	// askEvery is how often one with work is asked, in parts of AnswerPatience.
@@ -50,22 +50,14 @@ func (n *nurse) meet() {
 	}
 }
 
-// introduce counts what the worker was told as the first question.
+// introduce counts what the worker was told as the first question, if it has answered.
 func (n *nurse) introduce(now time.Time) {
-	if !n.wasIntroduced() {
+	if !n.acknowledges.Load() {
 		n.ask(now)
 		return
 	}
-	n.asked, n.told, n.expected = now, true, 1
-}
-
-// heard is how many answers there are.
-func (n *nurse) heard() int64 {
-	heard := n.answers.Load()
-	if n.told && n.acknowledges.Load() {
-		heard++
-	}
-	return heard
+	n.asked, n.expected = now, 1
+	n.answers.Add(1)
 }
 
 func (n *nurse) round() {
@@ -84,7 +76,7 @@ func (n *nurse) listen(now time.Time) {
 	switch {
 	case n.expected == 0:
 		n.introduce(now)
-	case n.heard() == n.expected:
+	case n.answers.Load() == n.expected:
 		if n.warned {
 			n.warned = false
 			n.pool.warn(fmt.Sprintf("SDK harness %s answers again.", n.id))

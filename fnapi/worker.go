@@ -210,13 +210,6 @@ func (w *worker) tell(ids ...string) {
 	})
 }
 
-// wasIntroduced tells that the worker was told of stages during the lease.
-func (w *worker) wasIntroduced() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.told) > 0
-}
-
 // wasTold notes that the worker is told a descriptor, and tells whether it was
 // before.
 func (w *worker) wasTold(descriptor string) bool {
