@@ -26,7 +26,7 @@ func (j *job) newAside(s *translate.Stage) (*aside, error) {
 		return nil, nil
 	}
 	a := &aside{job: j, stage: s, pool: j.poolOf(s.Harness.Environment),
-		descriptor: &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor}}
+		descriptor: j.descriptor(s)}
 	var err error
 	if a.in, err = j.coders.element(s.Inputs[0]); err != nil {
 		return nil, err

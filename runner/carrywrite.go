@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"fresnel/internal/beam"
-	"fresnel/jobservice"
 	"fresnel/runner/engine"
 	"fresnel/runner/state"
 	"fresnel/runner/store"
@@ -261,7 +260,7 @@ func (w *carryWriter) rests(from, to engine.BlockID) {
 
 // tell says what the job begins with.
 func (c *carry) tell(j *job) {
-	j.report.Message(jobservice.Basic, j.clock.now(), "the job goes on from the state of job "+string(c.old.sub.ID))
+	j.inform("the job goes on from the state of job " + string(c.old.sub.ID))
 	for _, d := range c.differences {
 		j.warn("not taken over, as it was allowed: " + d.String())
 	}

@@ -37,11 +37,17 @@ type harnessExecutor struct {
 	running map[engine.BundleID]*harnessBundle
 }
 
+// descriptor is what workers are told of a stage, but for its timers.
+func (j *job) descriptor(s *translate.Stage) *fnapi.Descriptor {
+	return &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor, UserState: len(s.Harness.States) > 0}
+}
+
 func (j *job) newHarnessExecutor(s *stage, p *pool) (executor, error) {
 	h := s.plan.Harness
 	x := &harnessExecutor{job: j, stage: s, pool: p, running: map[engine.BundleID]*harnessBundle{},
 		families: map[fnapi.TimerFamily]*timerFamily{}, sinks: map[beam.TransformID]int{},
-		descriptor: &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.plan.ID), Proto: h.Descriptor, Timers: len(h.Timers) > 0, UserState: len(h.States) > 0}}
+		descriptor: j.descriptor(s.plan)}
+	x.descriptor.Timers = len(h.Timers) > 0 // stages that stand aside get none
 	x.truncation = x.newTruncation(h.Truncate)
 	for i, t := range h.Sinks {
 		x.sinks[t] = i

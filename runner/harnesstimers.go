@@ -61,24 +61,27 @@ type firing struct {
 func (t *bundleTurns) fires(timer *state.Timer, last bool) {
 	t.fired++
 	t.told = t.told || timer.ProcessingTime
-	if t.several == nil && !last {
-		return
-	}
-	k := keyWindow{string(timer.Window), string(timer.User)}
 	if last {
-		if t.last == nil {
-			t.last = map[keyWindow]bool{}
-		}
-		t.last[k] = true
+		t.expires(keyWindow{string(timer.Window), string(timer.User)})
 	}
-	if t.several == nil {
-		return
+	if t.several != nil {
+		t.turn(keyWindow{string(timer.Window), string(timer.User)}, timer.Fire)
 	}
+}
+
+func (t *bundleTurns) expires(k keyWindow) {
+	if t.last == nil {
+		t.last = map[keyWindow]bool{}
+	}
+	t.last[k] = true
+}
+
+func (t *bundleTurns) turn(k keyWindow, at beam.EventTime) {
 	f, ok := t.several[k]
 	if !ok {
-		f.at = timer.Fire
+		f.at = at
 	}
-	f.several = f.several || f.at != timer.Fire
+	f.several = f.several || f.at != at
 	t.several[k] = f
 }
 

@@ -31,8 +31,7 @@ func (x *harnessExecutor) newTruncation(s *translate.Stage) *truncation {
 	if s == nil {
 		return nil
 	}
-	return &truncation{stage: s, blocks: map[engine.BlockID]bool{}, descriptor: &fnapi.Descriptor{
-		ID: string(x.job.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor, UserState: len(s.Harness.States) > 0}}
+	return &truncation{stage: s, blocks: map[engine.BlockID]bool{}, descriptor: x.job.descriptor(s)}
 }
 
 // truncate replaces the bundle's input by its truncated restrictions, if any

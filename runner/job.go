@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -412,7 +411,7 @@ func lossOf(err error) (loss *beam.Error) {
 // warn tells the client of something that passes, as the user would want to know,
 // and who keeps the server.
 func (j *job) warn(text string) {
-	j.logs.say(jobservice.Warning, slog.LevelWarn, time.Now(), text)
+	j.logs.say(jobservice.Warning, time.Now(), text)
 }
 
 // close ends everything of the job and waits for it: what its workers know of

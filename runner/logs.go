@@ -78,9 +78,13 @@ func (l *harnessLog) add(e fnapi.LogEntry) {
 
 // say passes on what the job itself has to say: to the client, and to who keeps the
 // server.
-func (l *harnessLog) say(level jobservice.Level, logged slog.Level, at time.Time, text string) {
+func (l *harnessLog) say(level jobservice.Level, at time.Time, text string) {
 	text = l.clean(text)
 	l.tell(level, at, text)
+	logged := slog.LevelInfo
+	if level >= jobservice.Warning {
+		logged = slog.LevelWarn
+	}
 	l.log.Log(context.Background(), logged, text)
 }
 

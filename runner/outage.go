@@ -2,7 +2,6 @@ package runner
 
 import (
 	"fmt"
-	"log/slog"
 	"math/bits"
 	"sync"
 	"time"
@@ -57,5 +56,5 @@ func (o *outage) over() bool {
 
 // inform tells the user what is no warning.
 func (j *job) inform(text string) {
-	j.logs.say(jobservice.Basic, slog.LevelInfo, j.clock.now(), text)
+	j.logs.say(jobservice.Basic, j.clock.now(), text)
 }
