@@ -35,8 +35,8 @@ type Metric struct {
 	Values []string `json:"values,omitempty"`
 }
 
-// Metrics returns a job's metrics, as far as they are committed, and how far its stages are, which only a running job of Fresnel
-// tells.
+// Metrics returns a job's metrics, as far as they are committed, and how far its
+// stages are, which only a running job of Fresnel tells.
 func (c *Client) Metrics(ctx context.Context, id string) ([]Metric, []jobservice.StageProgress, error) {
 	resp, err := c.api.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: id})
 	if err != nil {
