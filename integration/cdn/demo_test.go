@@ -1,11 +1,9 @@
 package cdn_test
 
 import (
-	"context"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"fresnel/integration/cdn/rig"
 )
@@ -28,9 +26,7 @@ func TestDemo(t *testing.T) {
 	if _, err := exec.LookPath(embedded); err != nil {
 		t.Fatal("no Kafka and MySQL for the demo: run `make modules`")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "demo", "--once", "--embedded="+embedded, "--python="+python).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), binary, "demo", "--once", "--timeout=4m", "--embedded="+embedded, "--python="+python).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

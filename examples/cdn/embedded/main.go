@@ -68,7 +68,9 @@ func startMySQL() (*server.Server, string, error) {
 	db := memory.NewDatabase(database)
 	db.EnablePrimaryKeyIndexes()
 	provider := memory.NewDBProvider(db)
-	s, err := server.NewServer(server.Config{Listener: listener}, sqle.NewDefault(provider), sql.NewContext, memory.NewSessionBuilder(provider), nil)
+	turns := newTurns()
+	s, err := server.NewServerWithHandler(server.Config{Listener: listener}, sqle.NewDefault(provider), sql.NewContext,
+		turns.build(memory.NewSessionBuilder(provider)), nil, turns.wrap)
 	if err != nil {
 		return nil, "", err
 	}
