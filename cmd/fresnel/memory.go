@@ -28,8 +28,14 @@ func limitMemory(option string) (int64, error) {
 // count it.
 const programMemory = 48 << 20
 
-// slackOf is what the collector leaves of a limit: it is overstepped for moments.
-func slackOf(limit int64) int64 { return max(limit/8, min(programMemory, limit/2)) }
+// overstep is about how far the collector oversteps its limit for moments, where it
+// has little to work with.
+const overstep = 96 << 20
+
+// slackOf is what the collector leaves of a limit.
+func slackOf(limit int64) int64 {
+	return max(limit/8, min(overstep, limit/6), min(programMemory, limit/2))
+}
 
 // availableMemory is what the machine has, or the control group if that is less.
 func availableMemory() int64 {

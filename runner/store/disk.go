@@ -75,6 +75,14 @@ const (
 	maxCacheSize  = 64 << 20
 )
 
+// memtableOf is what a tree collects in memory before it writes a table.
+func memtableOf(b *Budget) int64 {
+	if b.Share() == 0 {
+		return memtableSize
+	}
+	return min(max(b.Share(), leastMemtable), memtableSize)
+}
+
 // treeCache is the size of a tree's cache. The tree takes the memory of its
 // memtables from it: mostly there are one that is written to and one that is
 // being flushed.
@@ -160,10 +168,11 @@ func (d *Disk) fileSystem(o DiskOptions) *diskFS {
 }
 
 func (d *Disk) options(o DiskOptions, fs *diskFS) *pebble.Options {
+	memtable := memtableOf(o.Budget)
 	p := &pebble.Options{
 		FS: fs, Logger: diskLog{&d.tree, o.Log}, ReadOnly: o.ReadOnly,
 		EventListener: d.listener(),
-		CacheSize:     treeCache(o.Budget, memtableSize), MemTableSize: memtableSize, MemTableStopWritesThreshold: 4,
+		CacheSize:     treeCache(o.Budget, memtable), MemTableSize: uint64(memtable), MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatNewest, WALBytesPerSync: 1 << 20,
 	}
 	d.ordered(p, o.Cells)

@@ -69,7 +69,7 @@ func (t *Temp) begin() (err error) {
 		return err
 	}
 	fs := &diskFS{FS: t.fs, full: t.o.Full, room: t.o.Room, fail: t.fail, failed: t.broken}
-	memtable := min(max(t.o.Budget.Share(), leastMemtable), memtableSize)
+	memtable := memtableOf(t.o.Budget)
 	p := &pebble.Options{
 		FS: fs, Logger: diskLog{&t.tree, t.o.Log}, DisableWAL: true,
 		CacheSize: treeCache(t.o.Budget, memtable), MemTableSize: uint64(memtable), MemTableStopWritesThreshold: 4,
