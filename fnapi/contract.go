@@ -81,8 +81,6 @@ type Descriptor struct {
 	Proto *fnpb.ProcessBundleDescriptor
 	// Timers tells that the stage has timers.
 	Timers bool
-	// UserState tells that the stage has user state.
-	UserState bool
 }
 
 // Worker is one SDK harness process, or thread of one.

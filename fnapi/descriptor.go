@@ -16,10 +16,6 @@ const (
 	urnSink   = "beam:runner:sink:v1"
 )
 
-// urnStateBackedIterable is the coder of values of which a part may be left to
-// requests for state.
-const urnStateBackedIterable = "beam:coder:state_backed_iterable:v1"
-
 // descriptors are the stages that harnesses may ask for. Ids are unique in the
 // server, so that a harness need not say who it is.
 type descriptors struct {
@@ -40,9 +36,8 @@ func (d *descriptors) get(id string) (*fnpb.ProcessBundleDescriptor, bool) {
 
 // add makes desc known to harnesses that reach the server at endpoint. Only
 // stages with timers get a timer endpoint: harnesses wait for the end of what they
-// have an endpoint for. Only those that may ask for state get one for that: Python's
-// harness opens a stream to it before the first bundle, needed or not, and a small job
-// waits for that.
+// have an endpoint for. All get a state endpoint: Python's harness opens a
+// stream to it, needed or not, and fails noisily where there is none.
 func (d *descriptors) add(desc *Descriptor, endpoint string) error {
 	if _, ok := d.get(desc.ID); ok {
 		return nil
@@ -51,11 +46,9 @@ func (d *descriptors) add(desc *Descriptor, endpoint string) error {
 	if err != nil {
 		return err
 	}
+	wired.StateApiServiceDescriptor = service(endpoint)
 	if desc.Timers {
 		wired.TimerApiServiceDescriptor = service(endpoint)
-	}
-	if desc.asksState() {
-		wired.StateApiServiceDescriptor = service(endpoint)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,25 +83,6 @@ func wire(desc *Descriptor, endpoint string) (*fnpb.ProcessBundleDescriptor, err
 		Coders:              p.GetCoders(),
 		Environments:        p.GetEnvironments(),
 	}, nil
-}
-
-// asksState tells that the stage may ask for state: for that of user code, for a
-// side input, which is an input beside the main one, or for the rest of a value.
-func (desc *Descriptor) asksState() bool {
-	if desc.UserState {
-		return true
-	}
-	for _, t := range desc.Proto.GetTransforms() {
-		if len(t.GetInputs()) > 1 {
-			return true
-		}
-	}
-	for _, c := range desc.Proto.GetCoders() {
-		if c.GetSpec().GetUrn() == urnStateBackedIterable {
-			return true
-		}
-	}
-	return false
 }
 
 // wireTransform tells a source or sink where the Data service is.

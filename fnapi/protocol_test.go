@@ -169,7 +169,6 @@ func TestCacheTokensAndEndpointsReachTheHarness(t *testing.T) {
 		return nil
 	})
 	d := stage([]string{"out"})
-	d.UserState = true
 	b := bundle(d, &output{})
 	b.UserStateToken = []byte("user")
 	b.SideInputTokens = []fnapi.SideInputToken{{Transform: "do", Name: "side", Token: []byte("t")}}
@@ -182,42 +181,6 @@ func TestCacheTokensAndEndpointsReachTheHarness(t *testing.T) {
 	}
 	if b.Descriptor.Proto.GetId() != "" {
 		t.Error("the caller's descriptor was changed")
-	}
-}
-
-// TestOnlyStagesThatMayAskHaveAStateEndpoint, for a harness opens a stream to it,
-// asked for or not.
-func TestOnlyStagesThatMayAskHaveAStateEndpoint(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		change func(*fnapi.Descriptor)
-		state  bool
-	}{
-		"nothing":    {func(*fnapi.Descriptor) {}, false},
-		"user state": {func(d *fnapi.Descriptor) { d.UserState = true }, true},
-		"a side input": {func(d *fnapi.Descriptor) {
-			d.Proto.Transforms["do"] = &pipepb.PTransform{Inputs: map[string]string{"main": "a", "side": "b"}}
-		}, true},
-		"values in pieces": {func(d *fnapi.Descriptor) {
-			d.Proto.Coders = map[string]*pipepb.Coder{"values": {Spec: &pipepb.FunctionSpec{Urn: "beam:coder:state_backed_iterable:v1"}}}
-		}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, fnapi.Config{})
-			var state string
-			w := r.worker(func(b *fnapitest.Bundle) error {
-				state = b.Descriptor.GetStateApiServiceDescriptor().GetUrl()
-				b.ReadAll()
-				return nil
-			})
-			d := stage([]string{"out"})
-			c.change(d)
-			finishWell(t, w.Start(bundle(d, &output{})))
-			if want := map[bool]string{true: r.server.Endpoint()}[c.state]; state != want {
-				t.Errorf("its state endpoint is %q, want %q", state, want)
-			}
-		})
 	}
 }
 

@@ -109,7 +109,7 @@ func pythonStage(t testing.TB, name string) *fnapi.Descriptor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fnapi.Descriptor{ID: fmt.Sprintf("%s-%d", name, serial.Add(1)), Proto: all[name], UserState: name == "Count" || name == "Write"}
+	return &fnapi.Descriptor{ID: fmt.Sprintf("%s-%d", name, serial.Add(1)), Proto: all[name]}
 }
 
 // kv encodes a pair of strings in the global window, at time 0.

@@ -39,7 +39,7 @@ type harnessExecutor struct {
 
 // descriptor is what workers are told of a stage, but for its timers.
 func (j *job) descriptor(s *translate.Stage) *fnapi.Descriptor {
-	return &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor, UserState: len(s.Harness.States) > 0}
+	return &fnapi.Descriptor{ID: string(j.sub.ID) + "/" + string(s.ID), Proto: s.Harness.Descriptor}
 }
 
 func (j *job) newHarnessExecutor(s *stage, p *pool) (executor, error) {

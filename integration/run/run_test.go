@@ -147,14 +147,22 @@ func TestAFunctionThatHangsIsToldOf(t *testing.T) {
 	}
 }
 
-// TestWhatFunctionsPrintIsSeen wherever they run.
+// TestWhatFunctionsPrintIsSeen wherever they run, and no noise of their harnesses'.
 func TestWhatFunctionsPrintIsSeen(t *testing.T) {
 	t.Parallel()
 	for _, environment := range []string{"loopback", "process"} {
 		cmd := exec.CommandContext(t.Context(), fresnel(t), "run", "--python="+python(t), "--environment="+environment, "testdata/prints.py")
+		var noise strings.Builder
+		cmd.Stderr = &noise
 		out, err := cmd.Output()
 		if err != nil || strings.Count(string(out), "printed by a function: 7\n") != 1 {
 			t.Errorf("%s: %v, stdout %q", environment, err, out)
+		}
+		for _, bad := range []string{"Traceback", "Exception", "channel"} {
+			if strings.Contains(noise.String(), bad) {
+				t.Errorf("%s: %s", environment, noise.String())
+				break
+			}
 		}
 	}
 }

@@ -102,7 +102,7 @@ type family struct {
 func (m *measurement) newSession(st *stage) (*session, error) {
 	h := st.plan.Harness
 	s := &session{m: m, st: st, worker: m.workers[h.Environment], timers: map[fnapi.TimerFamily]family{},
-		descriptor: &fnapi.Descriptor{ID: m.id + "/" + string(st.plan.ID), Proto: h.Descriptor, Timers: len(h.Timers) > 0, UserState: len(h.States) > 0}}
+		descriptor: &fnapi.Descriptor{ID: m.id + "/" + string(st.plan.ID), Proto: h.Descriptor, Timers: len(h.Timers) > 0}}
 	if st.plan.Keyed {
 		s.shard = state.NewShard(store.NewTxn(store.NewMemory().Entries()), 0, 0, 1)
 	}
