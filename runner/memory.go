@@ -14,8 +14,9 @@ import (
 // collected.
 const dataShare = 0.3
 
-// programMemory is about what the program itself takes of the limit, at most half.
-const programMemory = 48 << 20
+// ProgramMemory is about what the program itself takes of a memory limit, in bytes: the
+// collector does not count it. Of a small limit it is half at most.
+const ProgramMemory = 48 << 20
 
 // sideShare is the part of that which side inputs may take: they stay for as long
 // as the job does, and blocks need room to flow.
@@ -36,7 +37,7 @@ func newBudget(limit int64) *store.Budget {
 	if limit <= 0 {
 		return nil
 	}
-	return store.NewBudget(int64(dataShare * float64(limit-min(programMemory, limit/2))))
+	return store.NewBudget(int64(dataShare * float64(limit-min(ProgramMemory, limit/2))))
 }
 
 // newMemory returns that of a job; full is what writers do when the disk is.

@@ -244,3 +244,13 @@ func TestASlowStageSlowsItsSource(t *testing.T) {
 		t.Errorf("%d bytes were pending, %d may be", got, pending)
 	}
 }
+
+// TestTheBudgetIsOfWhatTheProgramLeaves (I9).
+func TestTheBudgetIsOfWhatTheProgramLeaves(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[int64]int64{20 << 20: 3 << 20, 128 << 20: 24 << 20, 1048 << 20: 300 << 20} {
+		if got := newBudget(limit).Limit(); got != want {
+			t.Errorf("of %d bytes data may have %d, want %d", limit, got, want)
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"fresnel/runner"
 )
 
 // limitMemory finds the memory limit, from the flag or half of what there is, and
@@ -24,17 +26,13 @@ func limitMemory(option string) (int64, error) {
 	return limit, nil
 }
 
-// programMemory is about what the program itself takes: the collector does not
-// count it.
-const programMemory = 48 << 20
-
 // overstep is about how far the collector oversteps its limit for moments, where it
 // has little to work with.
 const overstep = 96 << 20
 
 // slackOf is what the collector leaves of a limit.
 func slackOf(limit int64) int64 {
-	return max(limit/8, min(overstep, limit/6), min(programMemory, limit/2))
+	return max(limit/8, min(overstep, limit/6), min(runner.ProgramMemory, limit/2))
 }
 
 // availableMemory is what the machine has, or the control group if that is less.
