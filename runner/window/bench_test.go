@@ -105,6 +105,11 @@ func BenchmarkGroup1M(b *testing.B) {
 		c.Bounded = true
 		benchmarkGroup(b, c, makeLoad(c.Strategy, count, func(i int) int { return max(key(i)-10_000, 0) }, at0))
 	})
+	b.Run("sessions of one element", func(b *testing.B) {
+		c := bytesConfig(map[string]string{"window": "sessions(5s)"})
+		c.Bounded = true
+		benchmarkGroup(b, c, makeLoad(c.Strategy, count, func(i int) int { return i % 1000 }, func(i int) beam.EventTime { return beam.EventTime(10 * i) }))
+	})
 	for _, fn := range []string{"fixed(10s)", "sliding(30s every 10s)"} {
 		b.Run(fn, func(b *testing.B) { // in 100 windows, in random order
 			c, ts := bytesConfig(map[string]string{"window": fn}), randomKey(1000_000)

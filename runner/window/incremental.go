@@ -195,8 +195,11 @@ func (k *keyed) find(x *extent) *cell {
 	return nil
 }
 
-// place is where the window is, or would be, among the cells.
+// place is where the window is, or would be, among the cells: mostly it is the last.
 func (k *keyed) place(x *extent) int {
+	if n := len(k.cells); n == 0 || k.cells[n-1].before(x) {
+		return n
+	}
 	return sort.Search(len(k.cells), func(i int) bool { return !k.cells[i].before(x) })
 }
 
@@ -405,6 +408,11 @@ func (w *incremental) leave(x *extent) {
 }
 
 func (k *keyed) delete(c *cell) {
+	if len(k.cells) > 0 && k.cells[0] == c { // as mostly, when windows end
+		k.cells[0] = nil
+		k.cells = k.cells[1:]
+		return
+	}
 	if i := k.place(c.extent); i < len(k.cells) && k.cells[i] == c {
 		k.cells = slices.Delete(k.cells, i, i+1)
 		return

@@ -3,37 +3,52 @@ package window
 // slot is an item's place in one schedule.
 type slot struct {
 	at  int64
-	seq uint32 // among equal times, the order of arrival
-	pos int32  // in the heap, from 1; 0 is not there
+	pos int32 // in the heap, from 1; 0 is not there
 }
 
-// schedule orders items by time: a binary heap that knows where each item is, so
-// that a time can change. An Advance looks at what is due and at nothing else.
+// schedule orders items by time, those of one time by their arrival: a heap that
+// knows where each item is, so that a time can change. An Advance looks at what is
+// due and at nothing else.
+//
+// A node has four children, and the times stand in the heap itself: to find the
+// least of them reads one or two lines of memory, and none of the items.
 type schedule[T any] struct {
-	items []T
-	slot  func(T) *slot
-	seq   uint32
+	heap []scheduled[T]
+	slot func(T) *slot
+	seq  uint64
+}
+
+// scheduled is an item and what it is ordered by.
+type scheduled[T any] struct {
+	at   int64
+	seq  uint64 // among equal times, the order of arrival
+	item T
+}
+
+func (a *scheduled[T]) before(b *scheduled[T]) bool {
+	return a.at < b.at || a.at == b.at && a.seq < b.seq
 }
 
 // first returns the item with the least time.
 func (s *schedule[T]) first() (item T, at int64, ok bool) {
-	if len(s.items) == 0 {
+	if len(s.heap) == 0 {
 		return item, 0, false
 	}
-	return s.items[0], s.slot(s.items[0]).at, true
+	return s.heap[0].item, s.heap[0].at, true
 }
 
 // set puts an item in the schedule, or moves it.
 func (s *schedule[T]) set(item T, at int64) {
 	p := s.slot(item)
+	p.at = at
 	if p.pos == 0 {
 		s.seq++
-		p.seq = s.seq
-		s.items = append(s.items, item)
-		p.pos = int32(len(s.items))
+		s.heap = append(s.heap, scheduled[T]{seq: s.seq})
+		s.up(len(s.heap)-1, scheduled[T]{at, s.seq, item})
+		return
 	}
-	p.at = at
-	s.fix(int(p.pos) - 1)
+	i := int(p.pos) - 1
+	s.fix(i, scheduled[T]{at, s.heap[i].seq, item})
 }
 
 // remove takes an item out, if it is there.
@@ -42,61 +57,64 @@ func (s *schedule[T]) remove(item T) {
 	if p.pos == 0 {
 		return
 	}
-	i, last := int(p.pos)-1, len(s.items)-1
-	s.swap(i, last)
-	var none T
-	s.items[last] = none
-	s.items = s.items[:last]
+	i, last := int(p.pos)-1, len(s.heap)-1
 	p.pos = 0
+	moved := s.heap[last]
+	s.heap[last] = scheduled[T]{}
+	s.heap = s.heap[:last]
 	if i < last {
-		s.fix(i)
+		s.fix(i, moved)
 	}
 }
 
-func (s *schedule[T]) fix(i int) {
-	if !s.up(i) {
-		s.down(i)
+// fix puts e at i, whose item has gone, or where it belongs from there.
+func (s *schedule[T]) fix(i int, e scheduled[T]) {
+	if i > 0 && e.before(&s.heap[(i-1)/arity]) {
+		s.up(i, e)
+	} else {
+		s.down(i, e)
 	}
 }
 
-func (s *schedule[T]) up(i int) (moved bool) {
+// arity is how many children a node has.
+const arity = 4
+
+// up moves the gap at i up to where e belongs, and puts it there.
+func (s *schedule[T]) up(i int, e scheduled[T]) {
 	for i > 0 {
-		parent := (i - 1) / 2
-		if !s.less(i, parent) {
+		parent := (i - 1) / arity
+		if !e.before(&s.heap[parent]) {
 			break
 		}
-		s.swap(i, parent)
-		i, moved = parent, true
+		s.put(i, s.heap[parent])
+		i = parent
 	}
-	return moved
+	s.put(i, e)
 }
 
-func (s *schedule[T]) down(i int) {
+// down moves the gap at i down to where e belongs, and puts it there.
+func (s *schedule[T]) down(i int, e scheduled[T]) {
 	for {
-		least := i
-		for _, child := range [...]int{2*i + 1, 2*i + 2} {
-			if child < len(s.items) && s.less(child, least) {
+		first := arity*i + 1
+		if first >= len(s.heap) {
+			break
+		}
+		least := first
+		for child := first + 1; child < min(first+arity, len(s.heap)); child++ {
+			if s.heap[child].before(&s.heap[least]) {
 				least = child
 			}
 		}
-		if least == i {
-			return
+		if !s.heap[least].before(&e) {
+			break
 		}
-		s.swap(i, least)
+		s.put(i, s.heap[least])
 		i = least
 	}
+	s.put(i, e)
 }
 
-func (s *schedule[T]) less(i, j int) bool {
-	a, b := s.slot(s.items[i]), s.slot(s.items[j])
-	if a.at != b.at {
-		return a.at < b.at
-	}
-	return a.seq < b.seq
-}
-
-func (s *schedule[T]) swap(i, j int) {
-	s.items[i], s.items[j] = s.items[j], s.items[i]
-	s.slot(s.items[i]).pos = int32(i + 1)
-	s.slot(s.items[j]).pos = int32(j + 1)
+func (s *schedule[T]) put(i int, e scheduled[T]) {
+	s.heap[i] = e
+	s.slot(e.item).pos = int32(i + 1)
 }
