@@ -104,8 +104,9 @@ func resolve(env *pipepb.Environment) (*pipepb.Environment, error) {
 }
 
 // volatileOptions differ from job to job without meaning anything to a
-// harness.
-var volatileOptions = []string{"job_name", "job_endpoint", "artifact_endpoint", "app_name", "save_main_session"}
+// harness: Java counts its options' objects, and what files are staged the
+// dependencies tell.
+var volatileOptions = []string{"job_name", "job_endpoint", "artifact_endpoint", "app_name", "save_main_session", "options_id", "files_to_stage"}
 
 // hash names environments that can share workers, one job after another: the
 // same payload, dependencies and options.

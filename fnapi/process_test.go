@@ -167,7 +167,7 @@ func TestIdleProcessesAreKeptForTheSameEnvironment(t *testing.T) {
 	finishWell(t, w.Start(bundle(stage(nil), &output{})))
 	first.Close()
 
-	env.Options = []byte(`{"beam:option:job_name:v1": "two", "x": 1}`)
+	env.Options = []byte(`{"beam:option:job_name:v1": "two", "x": 1, "beam:option:options_id:v1": 7, "beam:option:files_to_stage:v1": ["/tmp/a.jar"]}`)
 	second := r.pool(env)
 	if again := r.up(); again.ID() != w.ID() {
 		t.Error("the worker was not kept")
