@@ -22,8 +22,8 @@ import (
 // A DOCKER environment is what a Beam client asks for if it is not told
 // otherwise. Where a Docker engine answers, its workers are containers. Where
 // none does, or the server is told so, they are local processes, in a Python
-// environment that boot finds or makes or of the Go pipeline's own binary, and
-// the user is warned.
+// environment that boot finds or makes, in a JVM with the jars that were staged or of
+// the Go pipeline's own binary, and the user is warned.
 
 // newDocker chooses between containers and processes.
 func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, error) {
@@ -36,15 +36,15 @@ func (s *Server) newDocker(ctx context.Context, env *Environment) (launcher, err
 		return &container{image: image}, nil
 	}
 	base := sdkBase(env.Env)
-	binary := hasGoBinary(env.Env)
-	if !binary && !strings.Contains(base+image, "python") {
+	binary, java := hasGoBinary(env.Env), boot.IsJava(base)
+	if !binary && !java && !strings.Contains(base+image, "python") {
 		return nil, &beam.Error{Code: beam.Unavailable, Where: "container image " + image,
-			What: "no Docker engine answers, and only Python and Go harnesses can stand in for a container",
+			What: "no Docker engine answers, and only Python, Java and Go harnesses can stand in for a container",
 			Cure: "start Docker, or choose --environment_type=LOOPBACK, EXTERNAL or PROCESS"}
 	}
 	return &standIn{
 		process: process{where: "stand-in for container image " + image, argv: []string{s.cfg.Executable, "boot"}},
-		image:   image, base: base, chosen: s.cfg.Processes, binary: binary,
+		image:   image, base: base, chosen: s.cfg.Processes, binary: binary, java: java,
 	}, nil
 }
 
@@ -138,6 +138,8 @@ type standIn struct {
 	chosen      bool // by the server's user
 	// binary: they run the pipeline's Go binary, which needs nothing of the image.
 	binary bool
+	// java: they run the harness that is among the pipeline's jars.
+	java bool
 }
 
 func (s *standIn) notice(ctx context.Context) string {
@@ -148,6 +150,9 @@ func (s *standIn) notice(ctx context.Context) string {
 	if s.binary {
 		return text + " They run the pipeline's Go binary."
 	}
+	if s.java {
+		return text + " " + inJava()
+	}
 	want := wanted(s.base, s.image)
 	choice, err := python.Choose(ctx, "", want)
 	switch {
@@ -157,6 +162,15 @@ func (s *standIn) notice(ctx context.Context) string {
 		return fmt.Sprintf("%s They run in Python %s, with %s in a virtual environment.", text, choice.Version, choice.Install)
 	}
 	return fmt.Sprintf("%s They run in %s: Python %s, apache-beam %s%s.", text, choice.Path, choice.Version, choice.Beam, differs(choice, want))
+}
+
+// inJava tells what Java's harnesses run in.
+func inJava() string {
+	java, err := boot.FindJava()
+	if err != nil {
+		return err.Error()
+	}
+	return "They run in " + java + ", with the jars that the pipeline stages."
 }
 
 // wanted reads the versions in the first name that has some.

@@ -103,9 +103,20 @@ func TestAGoBinaryStandsInForItsContainer(t *testing.T) {
 	}
 }
 
-func TestOnlyPythonAndGoStandIn(t *testing.T) {
+func TestJavaStandsInForItsContainer(t *testing.T) {
+	fakeDocker(t, 1)
+	r := newRig(t, fnapi.Config{Executable: "/no/fresnel"})
+	t.Setenv("JAVA_HOME", "/no/java")
+	r.pool(fnapi.Environment{Env: image("my/image", "beam:version:sdk_base:apache/beam_java17_sdk:2.77.0"), Parallelism: 1})
+	e := r.awaitLog("No Docker engine answers: local processes stand in for the container image my/image.")
+	if !strings.Contains(e.Message, "no Java where JAVA_HOME says") {
+		t.Errorf("the warning is %q", e.Message)
+	}
+}
+
+func TestOnlyPythonJavaAndGoStandIn(t *testing.T) {
 	fakeDocker(t, 1)
 	r := newRig(t, fnapi.Config{})
-	_, err := r.server.Pool(t.Context(), fnapi.Environment{Env: image("apache/beam_java17_sdk:2.77.0")}, r)
-	wantCode(t, err, beam.Unavailable, "apache/beam_java17_sdk:2.77.0", "start Docker")
+	_, err := r.server.Pool(t.Context(), fnapi.Environment{Env: image("apache/beam_typescript_sdk:2.77.0")}, r)
+	wantCode(t, err, beam.Unavailable, "apache/beam_typescript_sdk:2.77.0", "start Docker")
 }

@@ -197,7 +197,8 @@ func TestLogAndProvisionOfAWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.GetPipelineOptions().AsMap()["beam:option:x:v1"] != "1" || info.GetArtifactEndpoint().GetUrl() != "artifacts:1" ||
-		info.GetControlEndpoint().GetUrl() != r.server.Endpoint() || len(info.GetDependencies()) != 1 || info.GetMetadata()["job_id"] != "job" {
+		info.GetControlEndpoint().GetUrl() != r.server.Endpoint() || len(info.GetDependencies()) != 1 || info.GetMetadata()["job_id"] != "job" ||
+		info.GetMetadata()["workers"] != "1" {
 		t.Errorf("provision info %v", info)
 	}
 	at := time.UnixMilli(1234).UTC()

@@ -2,6 +2,7 @@ package fnapi
 
 import (
 	"context"
+	"strconv"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc/codes"
@@ -39,8 +40,19 @@ func (s *Server) GetProvisionInfo(ctx context.Context, _ *fnpb.GetProvisionInfoR
 		StatusEndpoint:     service(w.endpoint),
 		Dependencies:       w.env.Env.GetDependencies(),
 		RunnerCapabilities: runnerCapabilities,
-		Metadata:           map[string]string{"runner": "fresnel", "job_id": string(w.env.Job), boot.MetadataSDK: sdkBase(w.env.Env)},
+		Metadata: map[string]string{
+			"runner": "fresnel", "job_id": string(w.env.Job),
+			boot.MetadataSDK: sdkBase(w.env.Env), boot.MetadataWorkers: strconv.Itoa(w.siblings()),
+		},
 	}}, nil
+}
+
+// siblings is how many workers the pool has; 0 if it is over.
+func (w *worker) siblings() int {
+	if p := w.leased(); p != nil {
+		return p.size
+	}
+	return 0
 }
 
 // artifacts is the retrieval endpoint; never empty, since some harnesses

@@ -1,11 +1,11 @@
-// Package boot starts Python and Go SDK harnesses: what the boot programs of
+// Package boot starts Python, Java and Go SDK harnesses: what the boot programs of
 // Beam's containers do inside an image, here for a local process.
 //
 // Run fetches what the runner has for the worker (provision info, artifacts),
 // finds or makes a Python environment that has the job's dependencies, and
 // runs Beam's harness in it until it ends. Where one of the artifacts is a Go
-// pipeline's binary, that is the harness. Service does so for whoever asks: it
-// is a BeamFnExternalWorkerPool.
+// pipeline's binary, that is the harness; those of a Java pipeline have it in them.
+// Service does so for whoever asks: it is a BeamFnExternalWorkerPool.
 //
 //	provision.go     what the runner says of the worker
 //	artifact.go      the job's files → DIR/staged
@@ -13,6 +13,7 @@
 //	python/          which Python; venvs, kept by hash
 //	harness.go       the environment variables, the process
 //	gobinary.go      a Go pipeline's binary as its harness
+//	java.go          a Java pipeline's jars and the harness in them
 //	service.go       the worker pool
 //
 // It knows the protocol of Beam's container contract and no more of the
@@ -72,6 +73,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if binary := goWorker(files); binary != "" {
 		return runGo(ctx, cfg, info, filepath.Join(staged, binary), dir)
 	}
+	if IsJava(info.GetMetadata()[MetadataSDK]) {
+		return runJava(ctx, cfg, info, files, dir)
+	}
 	env, err := environment(ctx, cfg, info, dependencies(files, staged))
 	if err != nil {
 		return err
@@ -115,9 +119,13 @@ func Standalone(c python.Choice) python.Recipe {
 	return python.Recipe{Base: c.Interpreter, Key: c.Install, Steps: []python.Step{{What: c.Install, Tries: [][]string{{c.Install}}}}}
 }
 
-// MetadataSDK is the entry of the provision info's metadata that names the image
-// that the pipeline's SDK is made for.
-const MetadataSDK = "sdk_base"
+// Entries of the provision info's metadata.
+const (
+	// MetadataSDK names the image that the pipeline's SDK is made for.
+	MetadataSDK = "sdk_base"
+	// MetadataWorkers is how many workers of its kind share this machine.
+	MetadataWorkers = "workers"
+)
 
 var sdkImage = regexp.MustCompile(`beam_python(\d+\.\d+)_sdk:(\d+\.\d+\.\d+)`)
 

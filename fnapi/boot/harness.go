@@ -102,7 +102,7 @@ func harnessVariables(cfg Config, info *fnpb.ProvisionInfo, dir string) ([]strin
 		return nil, err
 	}
 	env := []string{
-		"WORKER_ID=" + cfg.ID,
+		"WORKER_ID=" + cfg.ID, "HARNESS_ID=" + cfg.ID, // Python's, Java's
 		"PIPELINE_OPTIONS_FILE=" + file,
 		"SEMI_PERSISTENT_DIRECTORY=" + dir,
 		"CONTROL_API_SERVICE_DESCRIPTOR=" + descriptor(cfg.Control),
