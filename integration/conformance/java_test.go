@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 )
 
@@ -35,9 +36,56 @@ func TestJavaDurableSuite(t *testing.T) {
 	suite.run(t, serve(t, buildFresnel(t), "--durability=disk"))
 }
 
+// TestJavaProcessSuite runs tests of state with workers that are JVMs, which
+// `fresnel boot` starts with the class path that the tests stage.
+func TestJavaProcessSuite(t *testing.T) {
+	javaSuite{
+		category: "ValidatesRunner", classes: []string{"org.apache.beam.sdk.transforms.ParDoTest$StateTests"},
+		options: []string{"--defaultEnvironmentType=PROCESS", `--defaultEnvironmentConfig={"command": "fresnel boot"}`, "--tempLocation=" + t.TempDir()},
+	}.run(t, serve(t, buildFresnel(t)))
+}
+
+// withJava is a pipeline of Python's in which Java makes numbers and their sum.
+const withJava = `
+import sys
+import apache_beam as beam
+import grpc
+import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.external import JavaExternalTransform
+
+def java(name):
+    return JavaExternalTransform('org.apache.beam.sdk.' + name, expansion_service=sys.argv[1])
+
+grpc.channel_ready_future(grpc.insecure_channel(sys.argv[1])).result(60)  # it says where it will be
+with beam.Pipeline(options=PipelineOptions(sys.argv[2:])) as p:
+    numbers = p | getattr(java('io.GenerateSequence'), 'from')(np.int64(0)).to(np.int64(1000))
+    total = numbers | beam.Map(lambda n: n + 1) | 'sum' >> java('transforms.Sum').longsGlobally()
+    assert_that(total, equal_to([500500]))
+`
+
+// TestPythonWithTransformsOfJava has the transforms expanded by Beam's service in
+// Java. What it gives has a container's environment; the server was told to run
+// processes instead.
+func TestPythonWithTransformsOfJava(t *testing.T) {
+	sdk := javaSDK(t)
+	endpoint := serve(t, buildFresnel(t), "--environment=process")
+	service := start(t, regexp.MustCompile(`expansion service at (\S+)`), "java", "-cp", filepath.Join(sdk, "*"),
+		"org.apache.beam.sdk.expansion.service.ExpansionService", freePort(t), "--javaClassLookupAllowlistFile=*")
+	ctx, cancel := context.WithTimeout(t.Context(), suiteLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, python(t), "-c", withJava, service, "--runner=PortableRunner", "--job_endpoint="+endpoint).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, tail(string(out)))
+	}
+}
+
 // javaSuite is a run of tests of the Java SDK.
 type javaSuite struct {
 	category string
+	// options are those of the pipelines besides the endpoint.
+	options []string
 	// classes are those that are run; none is all.
 	classes []string
 	// prefix is put before the tests' ids, so that an exclusion is of a suite where
@@ -50,7 +98,7 @@ type javaSuite struct {
 func (s javaSuite) run(t *testing.T, endpoint string) {
 	t.Helper()
 	sdk := javaSDK(t)
-	options, err := json.Marshal([]string{"--runner=EndpointRunner", "--jobEndpoint=" + endpoint})
+	options, err := json.Marshal(append([]string{"--runner=EndpointRunner", "--jobEndpoint=" + endpoint}, s.options...))
 	if err != nil {
 		t.Fatal(err)
 	}

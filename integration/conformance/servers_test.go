@@ -86,16 +86,23 @@ func servePool(t *testing.T, bin string) string {
 // returns its port.
 func serveExpansion(t *testing.T, module string, flags ...string) string {
 	t.Helper()
+	port := freePort(t)
+	return start(t, regexp.MustCompile(`expansion requests at (\d+)`), append([]string{python(t), "-m",
+		"apache_beam.runners.portability." + module, "-p", port}, flags...)...)
+}
+
+// freePort is a port for those who cannot choose one themselves.
+func freePort(t *testing.T) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err = errors.Join(err, l.Close()); err != nil { // the service cannot choose its port itself
+	if err = errors.Join(err, l.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return start(t, regexp.MustCompile(`expansion requests at (\d+)`), append([]string{python(t), "-m",
-		"apache_beam.runners.portability." + module, "-p", port}, flags...)...)
+	return port
 }
 
 // startLimit is for a server to say where it listens.

@@ -4,6 +4,7 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.apache.beam.fn.harness.ExternalWorkerService;
+import org.apache.beam.model.jobmanagement.v1.ArtifactStagingServiceGrpc;
 import org.apache.beam.model.jobmanagement.v1.JobApi;
 import org.apache.beam.model.jobmanagement.v1.JobApi.JobMessage.MessageImportance;
 import org.apache.beam.model.jobmanagement.v1.JobServiceGrpc;
@@ -12,6 +13,8 @@ import org.apache.beam.model.pipeline.v1.MetricsApi.MonitoringInfo;
 import org.apache.beam.model.pipeline.v1.RunnerApi;
 import org.apache.beam.runners.core.metrics.DefaultMetricResults;
 import org.apache.beam.runners.core.metrics.MetricsContainerStepMap;
+import org.apache.beam.runners.fnexecution.artifact.ArtifactRetrievalService;
+import org.apache.beam.runners.fnexecution.artifact.ArtifactStagingService;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.PipelineResult;
 import org.apache.beam.sdk.PipelineRunner;
@@ -24,20 +27,25 @@ import org.apache.beam.sdk.metrics.MetricResults;
 import org.apache.beam.sdk.options.ApplicationNameOptions;
 import org.apache.beam.sdk.options.PipelineOptions;
 import org.apache.beam.sdk.options.PortablePipelineOptions;
+import org.apache.beam.sdk.util.construction.DefaultArtifactResolver;
 import org.apache.beam.sdk.util.construction.PipelineOptionsTranslation;
 import org.apache.beam.sdk.util.construction.PipelineTranslation;
 import org.apache.beam.sdk.util.construction.SdkComponents;
+import org.apache.beam.sdk.util.construction.resources.PipelineResources;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.ManagedChannel;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.ManagedChannelBuilder;
 import org.apache.beam.vendor.grpc.v1p69p0.io.grpc.StatusRuntimeException;
 import org.joda.time.Duration;
 
 /**
- * Runs a pipeline on a job endpoint to its end, with workers that are threads of this process. It
- * stands for Beam's PortableRunner, of which Maven Central has no release.
+ * Runs a pipeline on a job endpoint to its end, with workers that are threads of this process, or of
+ * the environment that the options name, for which the class path is staged. It stands for Beam's
+ * PortableRunner, of which Maven Central has no release.
  */
 public class EndpointRunner extends PipelineRunner<PipelineResult> {
   private static final long LIMIT_SECONDS = 180;
+
+  private static List<String> classPath; // as files, the same for all pipelines
 
   private final PipelineOptions options;
 
@@ -52,15 +60,12 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
   @Override
   public PipelineResult run(Pipeline pipeline) {
     PortablePipelineOptions portable = options.as(PortablePipelineOptions.class);
-    ManagedChannel channel =
-        ManagedChannelBuilder.forTarget(portable.getJobEndpoint())
-            .usePlaintext()
-            .maxInboundMessageSize(Integer.MAX_VALUE)
-            .build();
-    try (GrpcFnServer<ExternalWorkerService> workers = new ExternalWorkerService(options).start()) {
-      portable.setDefaultEnvironmentType("EXTERNAL");
-      portable.setDefaultEnvironmentConfig(workers.getApiServiceDescriptor().getUrl());
-      return submit(pipeline, JobServiceGrpc.newBlockingStub(channel));
+    ManagedChannel channel = connect(portable.getJobEndpoint());
+    try {
+      JobServiceBlockingStub jobs = JobServiceGrpc.newBlockingStub(channel);
+      return portable.getDefaultEnvironmentType() == null
+          ? runInThreads(pipeline, portable, jobs)
+          : runElsewhere(pipeline, portable, jobs);
     } catch (RuntimeException e) {
       throw e;
     } catch (Exception e) {
@@ -70,9 +75,46 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
     }
   }
 
-  private PipelineResult submit(Pipeline pipeline, JobServiceBlockingStub jobs) {
+  private static ManagedChannel connect(String endpoint) {
+    return ManagedChannelBuilder.forTarget(endpoint)
+        .usePlaintext()
+        .maxInboundMessageSize(Integer.MAX_VALUE)
+        .build();
+  }
+
+  private PipelineResult runInThreads(
+      Pipeline pipeline, PortablePipelineOptions portable, JobServiceBlockingStub jobs)
+      throws Exception {
+    try (GrpcFnServer<ExternalWorkerService> workers = new ExternalWorkerService(options).start()) {
+      portable.setDefaultEnvironmentType("EXTERNAL");
+      portable.setDefaultEnvironmentConfig(workers.getApiServiceDescriptor().getUrl());
+      return submit(pipeline, jobs);
+    }
+  }
+
+  private PipelineResult runElsewhere(
+      Pipeline pipeline, PortablePipelineOptions portable, JobServiceBlockingStub jobs)
+      throws Exception {
+    portable.setFilesToStage(classPath(options));
+    return submit(pipeline, jobs);
+  }
+
+  private static synchronized List<String> classPath(PipelineOptions options) {
+    if (classPath == null) {
+      ClassLoader loader = EndpointRunner.class.getClassLoader();
+      classPath =
+          PipelineResources.prepareFilesForStaging(
+              PipelineResources.detectClassPathResourcesToStage(loader, options),
+              options.getTempLocation());
+    }
+    return classPath;
+  }
+
+  private PipelineResult submit(Pipeline pipeline, JobServiceBlockingStub jobs) throws Exception {
     String name = options.as(ApplicationNameOptions.class).getAppName();
-    RunnerApi.Pipeline proto = PipelineTranslation.toProto(pipeline, SdkComponents.create(options));
+    RunnerApi.Pipeline proto =
+        DefaultArtifactResolver.INSTANCE.resolveArtifacts(
+            PipelineTranslation.toProto(pipeline, SdkComponents.create(options)));
     JobApi.PrepareJobResponse prepared =
         jobs.prepare(
             JobApi.PrepareJobRequest.newBuilder()
@@ -80,6 +122,9 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
                 .setPipeline(proto)
                 .setPipelineOptions(PipelineOptionsTranslation.toProto(options))
                 .build());
+    if (options.as(PortablePipelineOptions.class).getFilesToStage() != null) {
+      stage(prepared);
+    }
     JobApi.RunJobRequest run =
         JobApi.RunJobRequest.newBuilder().setPreparationId(prepared.getPreparationId()).build();
     String id = jobs.run(run).getJobId();
@@ -89,6 +134,16 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
       Thread.interrupted(); // JUnit says so by an interrupt, with which no call goes out
       jobs.cancel(JobApi.CancelJobRequest.newBuilder().setJobId(id).build());
       throw e;
+    }
+  }
+
+  private static void stage(JobApi.PrepareJobResponse prepared) throws Exception {
+    ManagedChannel channel = connect(prepared.getArtifactStagingEndpoint().getUrl());
+    try (ArtifactRetrievalService files = new ArtifactRetrievalService()) {
+      ArtifactStagingService.offer(
+          files, ArtifactStagingServiceGrpc.newStub(channel), prepared.getStagingSessionToken());
+    } finally {
+      channel.shutdownNow();
     }
   }
 
