@@ -87,7 +87,9 @@ func (e *expiry) until(window []byte) (end, until beam.EventTime, err error) {
 // bound has what a timer emits be in time for its window, and tells whether it is set
 // at all. One that is set beyond its window fires as the window expires, after the
 // others, in the order of their times: nothing can come for the window after that, and
-// what is kept for it is forgotten. Those that fire then set no more beyond it. What a
+// what is kept for it is forgotten. It is handed back as it was set, as the Fn API has
+// a runner do with timers: Python's SDK stamps what it emits with its time. Those that
+// fire then set no more beyond it. What a
 // timer emits that is set to a window's end, which in Python is the instant after its
 // last one, or to that and the allowed lateness, is in time too.
 func (hb *harnessBundle) bound(t *state.Timer) (alive bool, err error) {
@@ -118,13 +120,21 @@ func (hb *harnessBundle) bound(t *state.Timer) (alive bool, err error) {
 	return true, nil
 }
 
-// last tells whether a timer fires as its window expires, and when that is.
-func (e *expiry) last(t *state.Timer) (at beam.EventTime, last bool) {
+// last tells whether a timer fires as its window expires.
+func (e *expiry) last(t *state.Timer) bool {
 	if e == nil || e.global || t.ProcessingTime {
-		return 0, false
+		return false
 	}
 	_, until, err := e.until(t.Window)
-	return until + 1, err == nil && t.Fire > until
+	return err == nil && t.Fire > until
+}
+
+// declarations are what the stage may keep, if that expires.
+func (e *expiry) declarations() state.Declared {
+	if e == nil {
+		return state.Declared{}
+	}
+	return e.declared
 }
 
 // keep notes that the bundle keeps something for a user key in a window.

@@ -119,7 +119,7 @@ func (hb *harnessBundle) takeDue() {
 			continue
 		}
 		most := hb.timersOfShard()
-		d := state.Due{Event: work.EventDue, Watermark: hb.timersUpTo(work.Shard),
+		d := state.Due{Event: work.EventDue, Watermark: hb.timersUpTo(work.Shard), Declared: hb.x.expiry.declarations(),
 			Processing: work.ProcessingDue, Now: hb.b.Now, Limit: most, InTurn: hb.inTurn(work.Shard)}
 		if hb.last {
 			d.Now = endOfClock
@@ -158,11 +158,7 @@ func (hb *harnessBundle) inTurn(shard int) bool {
 // fire adds a timer to those that the worker gets: to the last run, if it is of
 // the same family.
 func (hb *harnessBundle) fire(t *state.Timer) {
-	at, last := hb.x.expiry.last(t)
-	hb.turns.fires(t, last)
-	if last {
-		t.Fire = at
-	}
+	hb.turns.fires(t, hb.x.expiry.last(t))
 	if hb.ahead != nil {
 		hb.reads.due = append(hb.reads.due, keyWindow{string(t.Window), string(t.User)})
 	}

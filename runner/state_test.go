@@ -283,8 +283,8 @@ func TestAWindowsEndIsTold(t *testing.T) {
 }
 
 // TestATimerBeyondItsWindowFiresAsItExpires, after those that are not, whether the
-// watermark comes there in steps or jumps; those that set themselves again end with the
-// window.
+// watermark comes there in steps or jumps, and is told the time that it was set for;
+// those that set themselves again end with the window.
 func TestATimerBeyondItsWindowFiresAsItExpires(t *testing.T) {
 	for name, steps := range map[string][]beam.EventTime{"steps": {65_000, 75_000, 300_000}, "jump": {300_000}, "end": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestATimerBeyondItsWindowFiresAsItExpires(t *testing.T) {
 				pardo("work", stateful("timer60"), "in=u_b", "out=u_c:").write("write", "out", "u_c")
 			j := r.start(p)
 			j.mustEnd()
-			if got := strings.Join(out.inOrder(), " "); got != "a=c69999/70000 [1] a=b69999/70000 [1] a=a69999/70000 [1]" {
+			if got := strings.Join(out.inOrder(), " "); got != "a=c69999/70000 [1] a=b69999/100000 [1] a=a69999/200000 [1]" {
 				t.Errorf("in this order: %s", got)
 			}
 			if told := j.said(jobservice.Warning); strings.Count(told, "it fires when the window expires") != 1 {

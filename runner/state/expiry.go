@@ -1,6 +1,11 @@
 package state
 
-import "fresnel/internal/beam"
+import (
+	"cmp"
+	"slices"
+
+	"fresnel/internal/beam"
+)
 
 // Name names what a transform declares: a state, or a family of timers.
 type Name struct {
@@ -20,10 +25,15 @@ func (s *Shard) Keep(window, user []byte, until beam.EventTime) {
 	s.txn.Put(string(appendBytes(b, user)), nil)
 }
 
+// leftMark is the value of what is kept of a key and window that has expired while
+// event-time timers are left: they are due, whatever time they are set for.
+var leftMark = []byte{1}
+
 // Expire forgets the state and the timers of what has expired at watermark wm,
 // of at most limit keys and windows; the rest stays due. It waits for timers
-// that are due (they may yet read the state), and for the end of time, when the
-// timers that are left are fired and all is thrown away.
+// that are due (they may yet read the state), has those of event time that are left
+// be due before it forgets them, and waits for the end of time, when the timers that
+// are left are fired and all is thrown away.
 func (s *Shard) Expire(wm beam.EventTime, d Declared, limit int) {
 	if wm >= beam.MaxEventTime {
 		return
@@ -33,26 +43,31 @@ func (s *Shard) Expire(wm beam.EventTime, d Declared, limit int) {
 		return
 	}
 	var expired []string
-	from := s.prefix + "G"
-	s.txn.Ascend(from, s.timeKey('G', wm), func(k string, _ []byte) bool {
+	s.txn.Ascend(s.prefix+"G", s.timeKey('G', wm), func(k string, _ []byte) bool {
 		expired = append(expired, k)
 		return len(expired) < limit
 	})
 	for _, k := range expired {
-		window, rest := cutString(k[len(from)+8:])
-		user, _ := cutString(rest)
-		if s.fireLeft([]byte(window), []byte(user), d, wm) {
+		window, user := s.kept(k)
+		if len(s.left(window, user, d)) > 0 {
+			s.txn.Put(k, leftMark)
 			continue
 		}
-		s.forget([]byte(window), []byte(user), d)
+		s.forget(window, user, d)
 		s.txn.Delete(k)
 	}
 }
 
-// fireLeft has the first of the event-time timers that are left of a user key in a
-// window be due at watermark wm, and tells whether there are any.
-func (s *Shard) fireLeft(window, user []byte, d Declared, wm beam.EventTime) bool {
-	var first []Timer
+// kept is the window and the user key that Keep made a key of.
+func (s *Shard) kept(k string) (window, user []byte) {
+	w, rest := cutString(k[len(s.prefix)+1+8:])
+	u, _ := cutString(rest)
+	return []byte(w), []byte(u)
+}
+
+// left are the event-time timers of a user key in a window, in the order of their
+// times.
+func (s *Shard) left(window, user []byte, d Declared) (left []Timer) {
 	for _, n := range d.Timers {
 		if n.ProcessingTime {
 			continue
@@ -61,24 +76,33 @@ func (s *Shard) fireLeft(window, user []byte, d Declared, wm beam.EventTime) boo
 		for _, tag := range s.tags(id) {
 			id.Tag = tag
 			b := string(id.encode(nil))
-			v, ok := s.txn.Get(s.prefix + "T" + b)
-			if !ok {
-				continue
-			}
-			t := timerOf(b, false, v)
-			if len(first) > 0 && t.Fire < first[0].Fire {
-				first = first[:0]
-			}
-			if len(first) == 0 || t.Fire == first[0].Fire {
-				first = append(first, t)
+			if v, ok := s.txn.Get(s.prefix + "T" + b); ok {
+				left = append(left, timerOf(b, false, v))
 			}
 		}
 	}
-	for _, t := range first {
-		t.Fire = wm
-		s.SetTimer(t)
+	slices.SortStableFunc(left, func(a, b Timer) int { return cmp.Compare(a.Fire, b.Fire) })
+	return left
+}
+
+// collectLeft takes the timers beyond watermark wm of what Expire found timers left
+// of.
+func (s *Shard) collectLeft(wm beam.EventTime, d Declared, t *taking) {
+	var marked []string
+	s.txn.Ascend(s.prefix+"G", s.timeKey('G', wm), func(k string, v []byte) bool {
+		if len(v) > 0 {
+			marked = append(marked, k)
+		}
+		return len(v) > 0 && len(marked) < t.limit
+	})
+	for _, k := range marked {
+		window, user := s.kept(k)
+		for _, timer := range s.left(window, user, d) {
+			if timer.Fire > wm && !t.full() {
+				t.take(timer, turn{'E', timer.Fire})
+			}
+		}
 	}
-	return len(first) > 0
 }
 
 func (s *Shard) forget(window, user []byte, d Declared) {

@@ -17,7 +17,9 @@
 //	'E' fire-time timer   'P' fire-time timer         → due times by domain; the same again,
 //	                                                    so that what is due is read in order
 //	'H' hold timer                                    → watermark holds
-//	'G' time window key                               → what is kept until then
+//	'G' time window key                               → what is kept until then; with a
+//	                                                    byte 1 once it has expired and
+//	                                                    timers are left, which fire first
 //	'S' time seq                                      → an element that waits for its turn
 //
 // Strings are length-prefixed, numbers big-endian with the sign flipped.

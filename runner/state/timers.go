@@ -121,8 +121,10 @@ func (s *Shard) SetFirst(t Timer) {
 type Due struct {
 	// Event: those of event time, up to the watermark; Processing: those of
 	// processing time, up to now.
-	Event      bool
-	Watermark  beam.EventTime
+	Event     bool
+	Watermark beam.EventTime
+	// Declared has, beside those, the timers be due that Expire found left.
+	Declared   Declared
 	Processing bool
 	Now        time.Time
 	// Limit is how many are taken at most.
@@ -133,7 +135,7 @@ type Due struct {
 }
 
 // TakeDue removes and returns timers that are due, in the order of their times,
-// those of event time first.
+// those of event time first, and of them those that are left of what expires last.
 func (s *Shard) TakeDue(d Due) []Timer {
 	s.Flush()
 	t := taking{limit: d.Limit}
@@ -142,6 +144,7 @@ func (s *Shard) TakeDue(d Due) []Timer {
 	}
 	if d.Event {
 		s.collect('E', d.Watermark, &t)
+		s.collectLeft(d.Watermark, d.Declared, &t)
 	}
 	if d.Processing {
 		s.collect('P', beam.FromTime(d.Now), &t)

@@ -40,7 +40,7 @@ func text(timers []Timer) string {
 
 // due takes the event-time timers that are due.
 func (d *desk) due(wm beam.EventTime) string {
-	return text(d.TakeDue(Due{Event: true, Watermark: wm, Limit: 100}))
+	return text(d.TakeDue(Due{Event: true, Watermark: wm, Declared: declared, Limit: 100}))
 }
 
 func (d *desk) wantTimes(wm, event beam.EventTime, processing int64, hold beam.EventTime) {
@@ -228,10 +228,16 @@ func TestWhatExpiresIsForgotten(t *testing.T) {
 		t.Errorf("%d of %d entries are left at the time until which they are kept", n, before)
 	}
 	// What is left of event-time timers is due first, in the order of their times.
-	for _, left := range []string{"f/a@11#x", "f/a@11"} {
+	due := Due{Event: true, Watermark: 11, Declared: declared, Limit: 100, InTurn: true}
+	d.want("due", text(d.TakeDue(due)), "")
+	for _, left := range []struct {
+		hold  beam.EventTime
+		timer string
+	}{{500, "f/a@500#x"}, {600, "f/a@600"}} {
 		d.Expire(11, declared, 100)
 		d.want("bag", d.bag(window("w", "a"))+d.bag(window("w", "b")), "x")
-		d.want("due", d.due(11), left)
+		d.wantTimes(11, 11, 700, left.hold)
+		d.want("due", text(d.TakeDue(due)), left.timer)
 	}
 	d.Expire(11, declared, 100)
 	d.commit()
