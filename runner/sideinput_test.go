@@ -123,16 +123,45 @@ func TestElementsSeeTheWholeWindowOfTheirSideInput(t *testing.T) {
 	_ = j.end()
 }
 
-// TestASideInputThatOnlyClosesIsAwaitedUntilThen: elements wait for a window whose
-// trigger never fires until it can get no pane any more, past its allowed lateness.
-func TestASideInputThatOnlyClosesIsAwaitedUntilThen(t *testing.T) {
+// TestASideInputIsAwaitedWhileAPaneMayCome: elements wait for a window whose trigger
+// need not fire at its end until a pane has come, of a late element too, or until
+// none can come any more, past the allowed lateness.
+func TestASideInputIsAwaitedWhileAPaneMayCome(t *testing.T) {
+	never := &pipepb.Trigger{Trigger: &pipepb.Trigger_Never_{Never: &pipepb.Trigger_Never{}}}
+	count := &pipepb.Trigger{Trigger: &pipepb.Trigger_ElementCount_{ElementCount: &pipepb.Trigger_ElementCount{ElementCount: 1}}}
+	delay := &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterProcessingTime_{AfterProcessingTime: &pipepb.Trigger_AfterProcessingTime{}}}
+	for name, c := range map[string]struct {
+		trigger *pipepb.Trigger
+		late    string // an element that comes to the window
+		want    string
+	}{
+		"never":            {never, "", "0="},
+		"count":            {count, "", "0="},
+		"count, late data": {count, "late", "0=late"},
+		"delay":            {delay, "", "0="},
+		"delay, late data": {delay, "late", "0=late"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			awaitedSide(t, c.trigger, c.late, c.want)
+		})
+	}
+}
+
+func awaitedSide(t *testing.T, trigger *pipepb.Trigger, late, want string) {
 	r := newRig(t)
 	var mark atomic.Int64 // the watermark of the side input
 	mark.Store(60_000)
 	r.source("main", &fakeSource{batches: [][][]byte{{at(5, "m", "0")}}}).more = func(int, int) []byte { return nil }
-	seen := make(chan struct{}, 1000)
+	seen, sides := make(chan struct{}, 1000), make(chan []byte, 1)
 	side := r.source("side", &fakeSource{batches: [][][]byte{{at(61_000, "s", "a")}}})
-	side.more = func(int, int) []byte { return nil }
+	side.more = func(int, int) []byte {
+		select {
+		case b := <-sides:
+			return b
+		default:
+			return nil
+		}
+	}
 	side.mark = func(int) beam.EventTime {
 		m := beam.EventTime(mark.Load())
 		select {
@@ -142,14 +171,16 @@ func TestASideInputThatOnlyClosesIsAwaitedUntilThen(t *testing.T) {
 		return m
 	}
 	r.do["work"] = pairsIn(coder.IntervalWindow, func(c *call) error {
-		return c.each(func(e *item) error { return c.out(at(0, e.value, "")) })
+		return c.each(func(e *item) error {
+			data, err := c.getAll(iterableKey("work", e.Windows))
+			return firstError(err, c.out(at(0, e.value, valuesOfPairs(data))))
+		})
 	})
 	out := r.sink("out")
 	p := newPipe()
 	p.windows("closing", "beam:window_fn:fixed_windows:v1", "interval", p.Components.WindowingStrategies["minute"].GetWindowFn().GetPayload())
 	ws := p.Components.WindowingStrategies["closing"]
-	ws.AllowedLateness = 10_000
-	ws.Trigger = &pipepb.Trigger{Trigger: &pipepb.Trigger_Never_{Never: &pipepb.Trigger_Never{}}}
+	ws.AllowedLateness, ws.Trigger = 10_000, trigger
 	p.read("main", "main", "u_a:").read("side", "side", "u_s:").
 		add("w1", "beam:transform:window_into:v1", windowInto(), "in=u_a", "out=u_b:kv/minute").
 		add("w2", "beam:transform:window_into:v1", windowInto(), "in=u_s", "out=u_t:kv/closing").
@@ -159,10 +190,15 @@ func TestASideInputThatOnlyClosesIsAwaitedUntilThen(t *testing.T) {
 		<-seen
 	}
 	if got := out.got(); len(got) > 0 {
-		t.Errorf("%v was written before the window of the side input was closed", got)
+		t.Errorf("%v was written while a pane of the side input's window could come", got)
 	}
-	mark.Store(70_000)
+	if late != "" {
+		sides <- at(7, "s", late)
+	} else {
+		mark.Store(70_000)
+	}
 	out.await(1)
+	out.want(want)
 	j.cancel()
 	_ = j.end()
 }

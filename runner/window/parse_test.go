@@ -149,3 +149,30 @@ func TestStrategies(t *testing.T) {
 		}
 	}
 }
+
+// TestAFirstPaneIsAwaited until the end of a window where the trigger surely fires
+// then, else until no pane can come.
+func TestAFirstPaneIsAwaited(t *testing.T) {
+	t.Parallel()
+	const end, closed = 9999, 14_999
+	for trigger, want := range map[string]beam.EventTime{
+		"default":                                 end,
+		"end-of-window(early=count(1))":           end,
+		"repeat(end-of-window)":                   end,
+		"repeat(after-any(count(3), delay(1s)))":  closed,
+		"after-any(count(3), end-of-window)":      end,
+		"after-all(count(3), end-of-window)":      closed,
+		"after-each(end-of-window, count(3))":     end,
+		"after-each(count(3), end-of-window)":     closed,
+		"or-finally(count(3), end-of-window)":     end,
+		"or-finally(repeat(count(3)), delay(1s))": closed,
+		"always":       closed,
+		"never":        closed,
+		"synchronized": closed,
+	} {
+		s := newStrategy(map[string]string{"window": "fixed(10s)", "lateness": "5s", "trigger": trigger})
+		if got := s.AwaitedUntil(end); got != want {
+			t.Errorf("%s: until %d, want %d", trigger, got, want)
+		}
+	}
+}

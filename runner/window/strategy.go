@@ -76,14 +76,17 @@ func (s *Strategy) GarbageTime(end beam.EventTime) beam.EventTime {
 }
 
 // AwaitedUntil returns the last watermark at which the first pane of a window that
-// ends with the instant end is waited for where it is a side input: end, or
-// GarbageTime, if the trigger never fires and leaves the only pane to the closing,
-// as that of Java's Wait.
+// ends with the instant end is waited for where it is a side input. That is end, if the
+// trigger is sure to fire then whatever has come; with any other a pane may come until
+// GarbageTime: for late elements, as a firing in processing time, or, where the trigger
+// never fires as that of Java's Wait, with the closing. Beam's
+// getWatermarkThatGuaranteesFiring, of which Dataflow makes the deadline for a side
+// input to exist, is the end of time there, and knows no closing.
 func (s *Strategy) AwaitedUntil(end beam.EventTime) beam.EventTime {
-	if s.trigger.nodes[0].kind == nodeNever {
-		return s.GarbageTime(end)
+	if s.trigger.firesByEnd(0) {
+		return end
 	}
-	return end
+	return s.GarbageTime(end)
 }
 
 // WindowsEqual says whether both strategies have windows of one function.

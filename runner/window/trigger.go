@@ -2,6 +2,7 @@ package window
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -149,6 +150,23 @@ func (t *trigger) onlyAtEnd() bool {
 		return true
 	case nodeEndOfWindow:
 		return root.subs[0] == noSub
+	}
+	return false
+}
+
+// firesByEnd says that the subtree at i has fired once the watermark is past the end of
+// the window, whatever elements came and however long ago.
+func (t *trigger) firesByEnd(i int) bool {
+	n := &t.nodes[i]
+	switch n.kind {
+	case nodeDefault, nodeEndOfWindow:
+		return true
+	case nodeRepeat, nodeAfterEach:
+		return t.firesByEnd(n.subs[0])
+	case nodeOrFinally, nodeAfterAny:
+		return slices.ContainsFunc(n.subs, t.firesByEnd)
+	case nodeAfterAll:
+		return !slices.ContainsFunc(n.subs, func(sub int) bool { return !t.firesByEnd(sub) })
 	}
 	return false
 }
