@@ -20,9 +20,9 @@ type effects struct {
 	sides    []sideDelta
 	groups   []groupNote
 	position *positionNote
-	// count adds up the bundle's metrics, which are part of the commit; nil if it
-	// has none.
-	count func()
+	// count adds up the bundle's metrics, which are part of the commit, lose those of
+	// one that does not count; nil if it has none.
+	count, lose func()
 	// apply makes the rest of the changes, in the loop; nil if there are none.
 	apply func()
 	// finalize tells the harness that the bundle is durable.
@@ -93,6 +93,9 @@ func (j *job) drop(id engine.BundleID) {
 
 // discard frees what a bundle has made whose result does not count.
 func (j *job) discard(fx *effects) {
+	if fx.lose != nil {
+		fx.lose()
+	}
 	ids := fx.blocks
 	for _, s := range fx.sides {
 		ids = appendBlockIDs(ids, s.delta.Discard())

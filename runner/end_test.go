@@ -368,6 +368,43 @@ func TestAttemptedMetricsCountWhatRuns(t *testing.T) {
 	}
 }
 
+// TestAttemptedMetricsCountAllAttempts (Beam's MetricResult): what a bundle had told
+// before it failed is in the attempted metrics beside what its retry counts, and not in
+// the committed ones.
+func TestAttemptedMetricsCountAllAttempts(t *testing.T) {
+	r := newRig(t, fnapitest.Infos(map[string]*pipepb.MonitoringInfo{
+		"x": {Urn: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
+			Labels: map[string]string{"PTRANSFORM": "work", "NAMESPACE": "n", "NAME": "seen"}}}))
+	r.options["bundle_retries"] = 1
+	r.do["make"] = create(at(0, "k", "v"))
+	runs, fail := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	r.do["work"] = func(c *call) error {
+		c.OnProgress(func() *fnpb.ProcessBundleProgressResponse {
+			return &fnpb.ProcessBundleProgressResponse{MonitoringData: map[string][]byte{"x": coder.AppendVarInt(nil, 5)}}
+		})
+		c.ReadAll()
+		if calls.Add(1) == 1 {
+			close(runs)
+			await(t, fail, "failure")
+			return errors.New(trace)
+		}
+		c.Response.MonitoringData = map[string][]byte{"x": coder.AppendVarInt(nil, 7)}
+		return nil
+	}
+	r.sink("out")
+	j := r.start(simple())
+	await(t, runs, "bundle")
+	j.metrics()
+	close(fail)
+	j.mustEnd()
+	attempted, committed := j.metrics()
+	attempted = ofUser(attempted)
+	if len(committed) != 1 || len(attempted) != 1 || string(committed[0].GetPayload()) != "\x07" || string(attempted[0].GetPayload()) != "\x0c" {
+		t.Errorf("attempted %v, committed %v", attempted, committed)
+	}
+}
+
 // ofUser leaves out what Fresnel itself tells among the metrics.
 func ofUser(all []*pipepb.MonitoringInfo) []*pipepb.MonitoringInfo {
 	return slices.DeleteFunc(slices.Clone(all), func(m *pipepb.MonitoringInfo) bool {

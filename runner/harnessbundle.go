@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
@@ -47,6 +49,10 @@ type harnessBundle struct {
 	moves  atomic.Int64
 	inside atomic.Int32
 	pace   *pace
+	// told is what the worker last told of the bundle's metrics while it ran, result
+	// its response, nil before it.
+	told   atomic.Pointer[[]*pipepb.MonitoringInfo]
+	result *fnapi.Result
 
 	mu       sync.Mutex // state requests and timers come on different streams
 	shards   map[int]*state.Shard
@@ -107,10 +113,22 @@ func (hb *harnessBundle) run() {
 	defer hb.x.forget(hb.b.ID)
 	defer hb.closeViews()
 	if err := hb.work(); err != nil {
+		hb.x.forget(hb.b.ID) // its metrics are not among those of running ones any more
+		hb.lose()
 		hb.x.job.failed(hb.b.ID, hb.x.placed(err), hb.collector)
 		return
 	}
 	hb.x.job.done(hb.b.ID, *hb.collector.out, hb.collector.fx)
+}
+
+// lose counts what a bundle that fails has counted, as far as its worker told.
+func (hb *harnessBundle) lose() {
+	m := hb.x.job.metrics
+	if hb.result != nil {
+		m.lose(hb, m.of(hb.worker), hb.result)
+	} else if told := hb.told.Load(); told != nil {
+		m.loseRunning(hb.x.stage, *told)
+	}
 }
 
 func (hb *harnessBundle) closeViews() {
@@ -144,6 +162,7 @@ func (hb *harnessBundle) work() error {
 	if err != nil {
 		return err
 	}
+	hb.result = res
 	if hb.x.sorter != nil {
 		res.Elapsed = -1 // it is not that of the elements that the bundle was formed of
 	}
@@ -310,6 +329,7 @@ func (hb *harnessBundle) finish(res *fnapi.Result) error {
 	counts := hb.x.job.metrics.of(hb.worker)
 	hb.x.job.metrics.learn(hb.x.job.ctx, hb.worker, counts, res)
 	c.fx.count = func() { hb.x.job.metrics.commit(hb, counts, res) }
+	c.fx.lose = func() { hb.x.job.metrics.lose(hb, counts, res) }
 	c.fx.apply = hb.forgetSides
 	if res.RequiresFinalization {
 		c.out.Finalize = true

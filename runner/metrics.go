@@ -15,7 +15,7 @@ import (
 	"fresnel/internal/beam"
 )
 
-// metrics adds up what committed bundles counted. A harness names its metrics
+// metrics adds up what bundles counted, those that were committed and the others. A harness names its metrics
 // by short ids of its own, which are looked up now and then, when metrics are
 // read and when the job ends, never on a bundle's way. Until they are known, what
 // Python sends beside them is read, which costs more: so that few bundles, which
@@ -23,7 +23,10 @@ import (
 type metrics struct {
 	mu      sync.Mutex
 	workers map[fnapi.Worker]*workerMetrics
-	totals  totals
+	// totals are of bundles that were committed, lost of those that were not: failed,
+	// run again or given up. What was attempted is both (Beam's MetricResult: across
+	// all attempts).
+	totals, lost totals
 	// running are what running bundles have counted so far.
 	running func(ctx context.Context) []counted
 	// settled says that no worker can be asked any more.
@@ -51,12 +54,18 @@ type workerMetrics struct {
 // totals.
 type shortID struct {
 	info   *pipepb.MonitoringInfo
-	totals map[*stage]*total
+	totals map[attempt]*total
+}
+
+// attempt is what a bundle of a stage counts for: it was committed, or it was lost.
+type attempt struct {
+	stage *stage
+	lost  bool
 }
 
 // metricData is one bundle's value under a short id.
 type metricData struct {
-	stage   *stage
+	attempt
 	payload []byte
 }
 
@@ -68,7 +77,7 @@ type total struct {
 }
 
 func newMetrics() *metrics {
-	return &metrics{workers: map[fnapi.Worker]*workerMetrics{}, totals: totals{}}
+	return &metrics{workers: map[fnapi.Worker]*workerMetrics{}, totals: totals{}, lost: totals{}}
 }
 
 const (
@@ -87,17 +96,33 @@ const (
 // commit adds the metrics of a bundle of the worker w, in the job's loop, before
 // its commit is written.
 func (m *metrics) commit(hb *harnessBundle, w *workerMetrics, res *fnapi.Result) {
+	m.add(hb, w, res, attempt{hb.x.stage, false})
+}
+
+// lose adds the metrics of a bundle that was processed to its end, and does not count.
+func (m *metrics) lose(hb *harnessBundle, w *workerMetrics, res *fnapi.Result) {
+	m.add(hb, w, res, attempt{hb.x.stage, true})
+}
+
+// loseRunning adds what a bundle that has not come to its end last told.
+func (m *metrics) loseRunning(s *stage, told []*pipepb.MonitoringInfo) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.addAll(attempt{s, true}, told)
+}
+
+func (m *metrics) add(hb *harnessBundle, w *workerMetrics, res *fnapi.Result, a attempt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(res.Monitoring) == 0 {
-		m.addAll(hb.x.stage, res.Infos)
+		m.addAll(a, res.Infos)
 		return
 	}
 	if named := w.named(res); named != nil {
-		m.addAll(hb.x.stage, named)
+		m.addAll(a, named)
 	} else {
 		for id, payload := range res.Monitoring {
-			m.put(w, id, metricData{hb.x.stage, payload})
+			m.put(w, id, metricData{a, payload})
 		}
 	}
 	if w.due() {
@@ -106,9 +131,28 @@ func (m *metrics) commit(hb *harnessBundle, w *workerMetrics, res *fnapi.Result)
 	}
 }
 
-func (m *metrics) addAll(s *stage, infos []*pipepb.MonitoringInfo) {
+func (m *metrics) addAll(a attempt, infos []*pipepb.MonitoringInfo) {
 	for _, info := range infos {
-		m.kept.changed(m.totals.add(s, info, info.GetPayload()))
+		m.sumUp(m.totalsOf(a).of(a.stage, info), a, info.GetPayload())
+	}
+}
+
+// totalsOf are the totals that an attempt counts in.
+func (m *metrics) totalsOf(a attempt) totals {
+	if a.lost {
+		return m.lost
+	}
+	return m.totals
+}
+
+// sumUp adds to a total, nil if there is none. Only what was committed is kept.
+func (m *metrics) sumUp(t *total, a attempt, payload []byte) {
+	if t == nil {
+		return
+	}
+	t.sum.add(payload)
+	if !a.lost {
+		m.kept.changed(t)
 	}
 }
 
@@ -191,15 +235,12 @@ func (m *metrics) sum(k *shortID, v metricData) {
 	if k.info == nil {
 		return
 	}
-	t, ok := k.totals[v.stage]
+	t, ok := k.totals[v.attempt]
 	if !ok {
-		t = m.totals.of(v.stage, k.info)
-		k.totals[v.stage] = t
+		t = m.totalsOf(v.attempt).of(v.stage, k.info)
+		k.totals[v.attempt] = t
 	}
-	if t != nil {
-		t.sum.add(v.payload)
-		m.kept.changed(t)
-	}
+	m.sumUp(t, v.attempt, v.payload)
 }
 
 // due tells whether the worker should be asked.
@@ -267,7 +308,7 @@ func (m *metrics) explain(w *workerMetrics, ids []string, infos map[string]*pipe
 	for _, id := range ids {
 		k := w.known[id]
 		if k == nil {
-			k = &shortID{info: infos[id], totals: map[*stage]*total{}}
+			k = &shortID{info: infos[id], totals: map[attempt]*total{}}
 			w.known[id] = k
 		}
 		for _, v := range w.waiting[id] {
@@ -324,13 +365,11 @@ func (all totals) labelled(info *pipepb.MonitoringInfo, labels map[string]string
 	return t
 }
 
-// add returns the total, nil if there is none.
-func (all totals) add(s *stage, info *pipepb.MonitoringInfo, payload []byte) *total {
-	t := all.of(s, info)
-	if t != nil {
+// add adds to the total of a metric, if there is one.
+func (all totals) add(s *stage, info *pipepb.MonitoringInfo, payload []byte) {
+	if t := all.of(s, info); t != nil {
 		t.sum.add(payload)
 	}
-	return t
 }
 
 // infos are the totals as the job service tells them: the user's metrics first,
@@ -378,7 +417,7 @@ func metricKey(urn string, labels map[string]string) string {
 }
 
 // read returns the job's metrics: those of committed bundles, and those with what
-// running ones have counted so far.
+// lost ones have counted, and running ones so far.
 func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 	m.mu.Lock()
 	settled := m.settled
@@ -387,13 +426,24 @@ func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 		m.resolve(context.Background(), askPatience)
 	}
 	m.mu.Lock()
-	committed = m.totals.infos()
+	committed, attempted = m.totals.infos(), m.attempted()
 	settled, running := m.settled, m.running
 	m.mu.Unlock()
 	if settled || running == nil {
-		return committed, committed
+		return attempted, committed
 	}
-	return withRunning(committed, running), committed
+	return withRunning(attempted, running), committed
+}
+
+// attempted are the metrics of bundles that are over, whether they count or not.
+func (m *metrics) attempted() []*pipepb.MonitoringInfo {
+	all := totals{}
+	for _, some := range []totals{m.totals, m.lost} {
+		for _, info := range some.infos() {
+			all.labelled(info, info.GetLabels()).sum.add(info.GetPayload())
+		}
+	}
+	return all.infos()
 }
 
 // watch tells who knows what running bundles have counted.
@@ -409,17 +459,18 @@ type counted struct {
 	infos []*pipepb.MonitoringInfo
 }
 
-// withRunning adds what running bundles have counted. A bundle that commits in the
-// meantime is in neither: it is in both the next time.
-func withRunning(committed []*pipepb.MonitoringInfo, ask func(ctx context.Context) []counted) []*pipepb.MonitoringInfo {
+// withRunning adds what running bundles have counted to the metrics of those that are
+// over. A bundle that commits in the meantime is in neither: it is in both the next
+// time.
+func withRunning(over []*pipepb.MonitoringInfo, ask func(ctx context.Context) []counted) []*pipepb.MonitoringInfo {
 	ctx, cancel := context.WithTimeout(context.Background(), settlePatience)
 	defer cancel()
 	running := ask(ctx)
 	if len(running) == 0 {
-		return committed
+		return over
 	}
 	all := totals{}
-	for _, info := range committed {
+	for _, info := range over {
 		all.labelled(info, info.GetLabels()).sum.add(info.GetPayload())
 	}
 	for _, c := range running {
@@ -466,8 +517,17 @@ func (x *harnessExecutor) onWorkers() []*harnessBundle {
 	return all
 }
 
-// counted asks what the bundle has counted so far; nothing if it is over.
+// counted asks what the bundle has counted so far; nothing if it is over. The answer
+// is what remains of the bundle's metrics, should it be lost.
 func (hb *harnessBundle) counted(ctx context.Context) []*pipepb.MonitoringInfo {
+	infos := hb.askCounted(ctx)
+	if len(infos) > 0 {
+		hb.told.Store(&infos)
+	}
+	return infos
+}
+
+func (hb *harnessBundle) askCounted(ctx context.Context) []*pipepb.MonitoringInfo {
 	p, err := hb.process.Progress(ctx)
 	if err != nil || p == nil {
 		return nil

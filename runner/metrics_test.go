@@ -71,3 +71,29 @@ func TestTheUsersMetricsComeFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsLostIsAttempted: a bundle that came to its end and was not committed, as
+// that of which a timer set another that had fired with it, whether the meaning of its
+// short ids is known then or later.
+func TestWhatIsLostIsAttempted(t *testing.T) {
+	t.Parallel()
+	m := newMetrics()
+	hb := &harnessBundle{x: &harnessExecutor{stage: &stage{plan: &translate.Stage{Transforms: map[beam.TransformID]string{}}}}}
+	w := &namer{}
+	m.join(w)
+	res := &fnapi.Result{Monitoring: map[string][]byte{"n": ints(2)}}
+	m.lose(hb, m.of(w), res)
+	m.commit(hb, m.of(w), res)
+	m.ask(t.Context(), w, m.of(w))
+	m.lose(hb, m.of(w), res)
+	for range 2 {
+		attempted, committed := m.read()
+		if len(attempted) != 1 || string(attempted[0].GetPayload()) != string(ints(6)) {
+			t.Errorf("attempted %v", attempted)
+		}
+		if len(committed) != 1 || string(committed[0].GetPayload()) != string(ints(2)) {
+			t.Errorf("committed %v", committed)
+		}
+		m.settle(t.Context())
+	}
+}
