@@ -112,9 +112,11 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
 
   private PipelineResult submit(Pipeline pipeline, JobServiceBlockingStub jobs) throws Exception {
     String name = options.as(ApplicationNameOptions.class).getAppName();
-    RunnerApi.Pipeline proto =
-        DefaultArtifactResolver.INSTANCE.resolveArtifacts(
-            PipelineTranslation.toProto(pipeline, SdkComponents.create(options)));
+    boolean staged = options.as(PortablePipelineOptions.class).getFilesToStage() != null;
+    RunnerApi.Pipeline proto = PipelineTranslation.toProto(pipeline, SdkComponents.create(options));
+    if (staged) {
+      proto = DefaultArtifactResolver.INSTANCE.resolveArtifacts(proto);
+    }
     JobApi.PrepareJobResponse prepared =
         jobs.prepare(
             JobApi.PrepareJobRequest.newBuilder()
@@ -122,7 +124,7 @@ public class EndpointRunner extends PipelineRunner<PipelineResult> {
                 .setPipeline(proto)
                 .setPipelineOptions(PipelineOptionsTranslation.toProto(options))
                 .build());
-    if (options.as(PortablePipelineOptions.class).getFilesToStage() != null) {
+    if (staged) {
       stage(prepared);
     }
     JobApi.RunJobRequest run =
