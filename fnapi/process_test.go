@@ -218,6 +218,30 @@ func TestWorkersAreNotKeptLongerThanSaid(t *testing.T) {
 	}
 }
 
+// TestThereAreNotTooManyIdleWorkers: the one that was idle for longest goes.
+func TestThereAreNotTooManyIdleWorkers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{MostWarm: 2})
+	ids := map[int]string{}
+	// run has a pool with the options n, and tells whether its worker had been idle.
+	run := func(n int) bool {
+		pool := r.pool(fnapi.Environment{Env: harness("echo"), Parallelism: 1, Options: fmt.Appendf(nil, `{"n": %d}`, n)})
+		defer pool.Close()
+		id := r.up().ID()
+		defer func() { ids[n] = id }()
+		return id == ids[n]
+	}
+	for n := range 3 {
+		run(n)
+	}
+	if !run(1) || !run(2) {
+		t.Error("a worker was not kept though there was room")
+	}
+	if run(0) {
+		t.Error("a third worker was kept")
+	}
+}
+
 func TestCloseEndsProcesses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

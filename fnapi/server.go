@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,9 @@ type Config struct {
 	// KeepWarm is how long idle worker processes are kept for the next job; 5
 	// minutes if zero, not at all if negative.
 	KeepWarm time.Duration
+	// MostWarm is how many idle worker processes are kept in all; if zero two for
+	// each core, and at least 8.
+	MostWarm int
 }
 
 func (c Config) withDefaults() Config {
@@ -91,6 +95,9 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.OutputPatience, 2*time.Minute)
 	setDuration(&c.AnswerPatience, 5*time.Minute)
 	setDuration(&c.KeepWarm, 5*time.Minute)
+	if c.MostWarm == 0 {
+		c.MostWarm = max(2*runtime.NumCPU(), 8)
+	}
 	return c
 }
 
@@ -148,7 +155,7 @@ func NewServer(cfg Config) (*Server, error) {
 		pools:       make(map[*pool]bool),
 		closing:     make(chan struct{}),
 	}
-	s.warm = newWarmth(s, cfg.KeepWarm)
+	s.warm = newWarmth(s)
 	s.register()
 	go func() { _ = s.grpc.Serve(quiet(listener)) }() // ends with Close
 	return s, nil

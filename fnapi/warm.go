@@ -10,33 +10,57 @@ import (
 type warmth struct {
 	server *Server
 	keep   time.Duration
+	// most is how many are kept, of all environments: a process has 100 MB and more.
+	most int
 
 	mu     sync.Mutex
-	idle   map[string][]*idleWorker
+	idle   map[string][]*idleWorker // by environment, idle for longest first
+	count  int
+	puts   int
 	closed bool
 }
 
 type idleWorker struct {
 	*hired
+	// put is its place in the order in which workers became idle.
+	put   int
 	taken chan struct{}
 }
 
-func newWarmth(s *Server, keep time.Duration) *warmth {
-	return &warmth{server: s, keep: keep, idle: make(map[string][]*idleWorker)}
+func newWarmth(s *Server) *warmth {
+	return &warmth{server: s, keep: s.cfg.KeepWarm, most: s.cfg.MostWarm, idle: make(map[string][]*idleWorker)}
 }
 
-// put keeps a worker; false if it is not to be kept.
+// put keeps a worker, and lets the one that was idle for longest go if there are too
+// many; false if it is not to be kept.
 func (w *warmth) put(hash string, h *hired) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.keep < 0 {
 		return false
 	}
-	i := &idleWorker{h, make(chan struct{})}
+	w.puts++
+	i := &idleWorker{h, w.puts, make(chan struct{})}
 	w.idle[hash] = append(w.idle[hash], i)
 	w.server.running.Add(1)
 	go w.watch(hash, i)
+	if w.count++; w.count > w.most {
+		w.letOldestGo()
+	}
 	return true
+}
+
+// letOldestGo is called with w.mu held.
+func (w *warmth) letOldestGo() {
+	oldest, put := "", w.puts+1
+	for hash, all := range w.idle {
+		if all[0].put < put {
+			oldest, put = hash, all[0].put
+		}
+	}
+	h := w.idle[oldest][0].hired
+	w.drop(oldest, 0)
+	w.server.retire(h, errClosed)
 }
 
 // take returns the worker that was idle for the shortest time, nil if there is
@@ -60,6 +84,7 @@ func (w *warmth) take(hash string) *hired {
 
 // drop takes an entry out. Called with w.mu held.
 func (w *warmth) drop(hash string, at int) {
+	w.count--
 	all := w.idle[hash]
 	close(all[at].taken)
 	all = append(all[:at:at], all[at+1:]...)
