@@ -13,3 +13,8 @@ var Elements []byte
 //
 //go:embed src/fresnel/_leaving.py
 var Leaving []byte
+
+// Sizes is a module that has the harness's cache weigh plain values quickly.
+//
+//go:embed src/fresnel/_sizes.py
+var Sizes []byte

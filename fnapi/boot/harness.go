@@ -27,8 +27,8 @@ const (
 	// runner.
 	harnessProgram = "import logging, os, runpy, sys; " +
 		"logging.getLogger().addHandler(logging.NullHandler()); " +
-		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import fresnel_elements; del sys.path[0]; " +
-		"fresnel_elements.install(); " +
+		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import fresnel_elements, fresnel_sizes; del sys.path[0]; " +
+		"fresnel_elements.install(); fresnel_sizes.install(); " +
 		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
 	// cacheMB is the size of the harness's cache for state and side inputs where
 	// the user sets none: without it, cache tokens are useless.
@@ -42,8 +42,10 @@ const (
 
 func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
 	env, err := harnessVariables(cfg, info, dir)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "fresnel_elements.py"), wheel.Elements, 0o600)
+	for name, source := range map[string][]byte{"fresnel_elements.py": wheel.Elements, "fresnel_sizes.py": wheel.Sizes} {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), source, 0o600)
+		}
 	}
 	if err != nil {
 		return err

@@ -8,10 +8,12 @@ import tempfile
 import threading
 import time
 from importlib import metadata, resources
+from unittest import mock
 
 import apache_beam as beam
 from apache_beam.io import jdbc, kafka
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker import statecache
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import managed
 from apache_beam.transforms.timeutil import TimeDomain
@@ -19,6 +21,7 @@ from apache_beam.transforms.userstate import TimerSpec, on_timer
 
 import fresnel
 import fresnel.server
+from fresnel import _sizes
 
 
 def test_command_is_the_program():
@@ -236,3 +239,22 @@ if __name__ == '__main__':
         if name.startswith('test_'):
             test()
             print('ok', name)
+
+
+def test_plain_values_are_weighed_without_a_walk_over_modules():
+    weighed = statecache.get_deep_size
+    recursive = []
+    recursive.append(recursive)
+    for value in ([], [1], ['a', b'b', 2.5, True], [('k', [1, 2])], [{'a': [1], 'b': {2}}]):
+        assert weighed(value) <= _sizes.plain_size(value) <= 2 * weighed(value), value
+    for value in ([object()], [[1, len]], {1: object()}, recursive):
+        assert _sizes.plain_size(value) == 0, value
+    _sizes.install()
+    try:
+        with mock.patch.object(statecache.objsize, 'get_deep_size', side_effect=AssertionError('objsize was asked')):
+            cache = statecache.StateCache(1 << 20)
+            cache.put('key', [1, 2])
+            assert cache.peek('key') == [1, 2]
+        assert statecache.get_deep_size([object()]) == weighed([object()])
+    finally:
+        statecache.get_deep_size = weighed
