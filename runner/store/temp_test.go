@@ -19,6 +19,13 @@ func filesIn(t *testing.T, dir string) (names []string) {
 	return names
 }
 
+// count is the number of tables: the tree makes some in the background.
+func (s *scratchFS) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tables)
+}
+
 // TestATemporaryStoreLeavesNoNames: whatever ends the process, nothing is left of
 // its files.
 func TestATemporaryStoreLeavesNoNames(t *testing.T) {
@@ -35,7 +42,7 @@ func TestATemporaryStoreLeavesNoNames(t *testing.T) {
 	if err := temp.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(temp.fs.tables); n == 0 {
+	if n := temp.fs.count(); n == 0 {
 		t.Error("nothing is in files")
 	}
 	for i := range 40_000 {
@@ -48,7 +55,7 @@ func TestATemporaryStoreLeavesNoNames(t *testing.T) {
 		t.Errorf("there are %v", names)
 	}
 	temp.Close()
-	if n := len(temp.fs.tables); n > 0 {
+	if n := temp.fs.count(); n > 0 {
 		t.Errorf("%d files are open after the end", n)
 	}
 	if err := temp.Write(func(b *TempBatch) { b.Put("late", nil) }); !errors.Is(err, errClosed) {

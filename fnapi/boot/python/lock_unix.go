@@ -10,34 +10,30 @@ import (
 	"time"
 )
 
-// lock waits until it holds the lock file alone. A lock ends with the process
-// that holds it.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	return await(ctx, path, syscall.LOCK_EX)
-}
-
-// lockShared waits until nobody holds the lock file alone.
+// lockShared waits until nobody holds the lock file alone. A lock ends with the
+// process that holds it.
 func lockShared(ctx context.Context, path string) (unlock func(), err error) {
-	return await(ctx, path, syscall.LOCK_SH)
-}
-
-// tryLock is lock without waiting.
-func tryLock(path string) (unlock func(), err error) {
-	return flock(path, syscall.LOCK_EX)
-}
-
-func await(ctx context.Context, path string, how int) (unlock func(), err error) {
 	for {
-		unlock, err := flock(path, how)
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+		unlock, err := flock(path, syscall.LOCK_SH)
+		if !isLocked(err) {
 			return unlock, err
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(lockPoll):
 		}
 	}
+}
+
+// tryLock holds the lock file alone, if nobody holds it.
+func tryLock(path string) (unlock func(), err error) {
+	return flock(path, syscall.LOCK_EX)
+}
+
+// isLocked tells whether that is the error of a lock that somebody has.
+func isLocked(err error) bool {
+	return errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR)
 }
 
 func flock(path string, how int) (unlock func(), err error) {

@@ -124,13 +124,28 @@ func (v venv) ensure(ctx context.Context, r Recipe) error {
 func (v venv) lock(ctx context.Context) (unlock func(), err error) {
 	told := time.AfterFunc(time.Second, func() { v.say("another worker makes the same virtual environment: waiting for it") })
 	defer told.Stop()
-	unlock, err = lockShared(ctx, v.dir+".lock")
-	if err != nil || v.ready() {
-		return unlock, err
+	for {
+		unlock, err = lockShared(ctx, v.dir+".lock")
+		if err != nil || v.ready() {
+			return unlock, err
+		}
+		unlock()
+		// Whoever makes it meanwhile uses it from then on, and keeps us from locking it
+		// alone for as long: so this does not wait.
+		unlock, err = tryLock(v.dir + ".lock")
+		if !isLocked(err) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockPoll):
+		}
 	}
-	unlock()
-	return lock(ctx, v.dir+".lock")
 }
+
+// lockPoll is how often a lock that somebody has is tried again.
+const lockPoll = 100 * time.Millisecond
 
 // make builds the environment from nothing: one that was left half-made is not
 // trusted.

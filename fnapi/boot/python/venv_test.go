@@ -102,6 +102,42 @@ func TestAnEnvironmentIsMadeOnceByParallelStarts(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsToMakeAnEnvironmentTakesTheOneThatIsMade: others that made it in the
+// meantime use it, for as long as their harnesses run.
+func TestWhoWaitsToMakeAnEnvironmentTakesTheOneThatIsMade(t *testing.T) {
+	v := venv{dir: filepath.Join(t.TempDir(), "v"), print: func(string) {}}
+	if err := os.MkdirAll(filepath.Dir(v.python()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	release, err := lockShared(t.Context(), v.dir+".lock") // another's, from before it was made
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	got := make(chan error, 1)
+	go func() {
+		unlock, err := v.lock(t.Context())
+		if err == nil {
+			unlock()
+		}
+		got <- err
+	}()
+	time.Sleep(3 * lockPoll) // it is not there, and cannot be made
+	for _, file := range []string{v.python(), v.done()} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-got:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits for those that use the environment to end")
+	}
+}
+
 func TestWhatWasLeftHalfMadeIsMadeAnew(t *testing.T) {
 	t.Setenv("FRESNEL_CACHE", t.TempDir())
 	broken := Recipe{Base: installed(t), Inherit: true, Key: "k", Steps: []Step{{What: "x", Tries: [][]string{{"--no-index", "no-such-package"}}}}}
