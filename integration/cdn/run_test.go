@@ -6,7 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"fresnel/integration/cdn/rig"
 	"fresnel/integration/parts"
@@ -46,6 +48,9 @@ func (s *site) fresnelRun(t *testing.T) {
 	})
 }
 
+// stopLimit is what a program that hangs gets to end: more than `fresnel run` gives it.
+const stopLimit = 20 * time.Second
+
 // bareRun runs a program with `fresnel run` where there is no Java, no network
 // and an empty home, and returns what it printed.
 func (s *site) bareRun(t *testing.T, env []string, args ...string) string {
@@ -60,6 +65,8 @@ func (s *site) bareRun(t *testing.T, env []string, args ...string) string {
 	cmd := exec.CommandContext(ctx, s.binary, append([]string{"run", "--python=" + python, "--"}, args...)...)
 	cmd.Env = append([]string{"HOME=" + home, "PATH=" + home, "TMPDIR=" + os.TempDir(),
 		"http_proxy=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9"}, env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // which it hands on to the program
+	cmd.WaitDelay = stopLimit
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
