@@ -426,7 +426,8 @@ func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 		m.resolve(context.Background(), askPatience)
 	}
 	m.mu.Lock()
-	committed, attempted = m.totals.infos(), m.attempted()
+	committed = m.totals.infos()
+	attempted = m.attempted(committed)
 	settled, running := m.settled, m.running
 	m.mu.Unlock()
 	if settled || running == nil {
@@ -435,15 +436,23 @@ func (m *metrics) read() (attempted, committed []*pipepb.MonitoringInfo) {
 	return withRunning(attempted, running), committed
 }
 
-// attempted are the metrics of bundles that are over, whether they count or not.
-func (m *metrics) attempted() []*pipepb.MonitoringInfo {
-	all := totals{}
-	for _, some := range []totals{m.totals, m.lost} {
-		for _, info := range some.infos() {
-			all.labelled(info, info.GetLabels()).sum.add(info.GetPayload())
-		}
+// attempted are the metrics of bundles that are over, whether they count or not, of
+// which those that do are committed.
+func (m *metrics) attempted(committed []*pipepb.MonitoringInfo) []*pipepb.MonitoringInfo {
+	if len(m.lost) == 0 {
+		return committed
 	}
+	all := totals{}
+	all.merge(committed)
+	all.merge(m.lost.infos())
 	return all.infos()
+}
+
+// merge adds what other totals tell.
+func (all totals) merge(infos []*pipepb.MonitoringInfo) {
+	for _, info := range infos {
+		all.labelled(info, info.GetLabels()).sum.add(info.GetPayload())
+	}
 }
 
 // watch tells who knows what running bundles have counted.
@@ -470,9 +479,7 @@ func withRunning(over []*pipepb.MonitoringInfo, ask func(ctx context.Context) []
 		return over
 	}
 	all := totals{}
-	for _, info := range over {
-		all.labelled(info, info.GetLabels()).sum.add(info.GetPayload())
-	}
+	all.merge(over)
 	for _, c := range running {
 		for _, info := range c.infos {
 			all.add(c.stage, info, info.GetPayload())

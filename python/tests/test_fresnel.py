@@ -234,20 +234,14 @@ def test_server_ends_with_a_process_that_is_killed():
     raise AssertionError('the server goes on')
 
 
-if __name__ == '__main__':
-    for name, test in list(globals().items()):
-        if name.startswith('test_'):
-            test()
-            print('ok', name)
-
-
 def test_plain_values_are_weighed_without_a_walk_over_modules():
     weighed = statecache.get_deep_size
     recursive = []
     recursive.append(recursive)
     for value in ([], [1], ['a', b'b', 2.5, True], [('k', [1, 2])], [{'a': [1], 'b': {2}}]):
         assert weighed(value) <= _sizes.plain_size(value) <= 2 * weighed(value), value
-    for value in ([object()], [[1, len]], {1: object()}, recursive):
+    shared = [1]
+    for value in ([object()], [[1, len]], {1: object()}, recursive, [shared, shared]):
         assert _sizes.plain_size(value) == 0, value
     _sizes.install()
     try:
@@ -258,3 +252,10 @@ def test_plain_values_are_weighed_without_a_walk_over_modules():
         assert statecache.get_deep_size([object()]) == weighed([object()])
     finally:
         statecache.get_deep_size = weighed
+
+
+if __name__ == '__main__':
+    for name, test in list(globals().items()):
+        if name.startswith('test_'):
+            test()
+            print('ok', name)

@@ -79,9 +79,10 @@ func (s *Strategy) GarbageTime(end beam.EventTime) beam.EventTime {
 // ends with the instant end is waited for where it is a side input. That is end, if the
 // trigger is sure to fire then whatever has come; with any other a pane may come until
 // GarbageTime: for late elements, as a firing in processing time, or, where the trigger
-// never fires as that of Java's Wait, with the closing. Beam's
-// getWatermarkThatGuaranteesFiring, of which Dataflow makes the deadline for a side
-// input to exist, is the end of time there, and knows no closing.
+// never fires as that of Java's Wait, with the closing. Java's
+// Trigger.getWatermarkThatGuaranteesFiring, which is there to tell a side input's window
+// that stays empty, has the same rules, and the end of time for those others: it knows
+// no closing.
 func (s *Strategy) AwaitedUntil(end beam.EventTime) beam.EventTime {
 	if s.trigger.firesByEnd(0) {
 		return end

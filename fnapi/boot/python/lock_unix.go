@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"syscall"
-	"time"
 )
 
 // lockShared waits until nobody holds the lock file alone. A lock ends with the
@@ -18,10 +17,8 @@ func lockShared(ctx context.Context, path string) (unlock func(), err error) {
 		if !isLocked(err) {
 			return unlock, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(lockPoll):
+		if err := pause(ctx); err != nil {
+			return nil, err
 		}
 	}
 }

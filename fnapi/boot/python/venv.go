@@ -136,16 +136,24 @@ func (v venv) lock(ctx context.Context) (unlock func(), err error) {
 		if !isLocked(err) {
 			return unlock, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(lockPoll):
+		if err := pause(ctx); err != nil {
+			return nil, err
 		}
 	}
 }
 
 // lockPoll is how often a lock that somebody has is tried again.
 const lockPoll = 100 * time.Millisecond
+
+// pause waits for that long.
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(lockPoll):
+		return nil
+	}
+}
 
 // make builds the environment from nothing: one that was left half-made is not
 // trusted.
