@@ -36,6 +36,11 @@ func FuzzInbound(f *testing.F) {
 		ChannelSplits: []*fnpb.ProcessBundleSplitResponse_ChannelSplit{{TransformId: "in", LastPrimaryElement: -5, FirstResidualElement: 1 << 62}},
 	}}}
 	get := &fnpb.StateRequest{StateKey: &fnpb.StateKey{Type: &fnpb.StateKey_Runner_{}}, Request: &fnpb.StateRequest_Get{}}
+	writes := &fnpb.StateRequest{
+		StateKey: &fnpb.StateKey{Type: &fnpb.StateKey_Runner_{Runner: &fnpb.StateKey_Runner{Key: []byte(stateWritesKey)}}},
+		Request:  &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: []byte{2, 0x1a, 0}}},
+	}
+	f.Add(append(message(2, 0, writes), message(0, 0, ok)...))
 	f.Add(append(message(0, 0, ok), message(1, 0, end)...))
 	f.Add(append(message(3, 0, ok), append(message(0, 1, split), message(2, 0, get)...)...))
 	f.Add(append(message(1, 1, end), message(0, 1, &fnpb.InstructionResponse{Error: "no"})...))

@@ -19,6 +19,7 @@ const noArtifacts = "__no_artifacts_staged__"
 // runnerCapabilities are the optional protocols that this server speaks.
 var runnerCapabilities = []string{
 	"beam:protocol:monitoring_info_short_ids:v1",
+	stateWritesCapability,
 }
 
 // GetProvisionInfo tells a worker that is starting what it needs to know.

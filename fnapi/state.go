@@ -201,6 +201,10 @@ func (r *running) nextState() (q stateRequest, serve, ok bool) {
 // handleState has the bundle's handler answer. The response is never nil.
 func handleState(h StateHandler, req *fnpb.StateRequest) (*fnpb.StateResponse, error) {
 	resp := &fnpb.StateResponse{Id: req.GetId()}
+	if data, ok := together(req); ok {
+		resp.Response = &fnpb.StateResponse_Append{Append: &fnpb.StateAppendResponse{}}
+		return resp, writeTogether(h, data)
+	}
 	key, err := stateKey(req.GetStateKey())
 	if err == nil && h == nil {
 		err = &beam.Error{Code: beam.Internal, What: "the bundle's stage has no state"}

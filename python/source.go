@@ -18,3 +18,13 @@ var Leaving []byte
 //
 //go:embed src/fresnel/_sizes.py
 var Sizes []byte
+
+// Commits is a module that has a bundle's state sent before any of it is waited for.
+//
+//go:embed src/fresnel/_commits.py
+var Commits []byte
+
+// Sampling is a module that has the end of a bundle not wait for what samples it.
+//
+//go:embed src/fresnel/_sampling.py
+var Sampling []byte

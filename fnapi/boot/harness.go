@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,15 +22,6 @@ import (
 )
 
 const (
-	// harnessProgram runs Beam's entry point as "python -m" would. The handler that
-	// does nothing keeps Python from printing log records: importing Beam logs a
-	// warning, which would have all later records printed as well as sent to the
-	// runner.
-	harnessProgram = "import logging, os, runpy, sys; " +
-		"logging.getLogger().addHandler(logging.NullHandler()); " +
-		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import fresnel_elements, fresnel_sizes; del sys.path[0]; " +
-		"fresnel_elements.install(); fresnel_sizes.install(); " +
-		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
 	// cacheMB is the size of the harness's cache for state and side inputs where
 	// the user sets none: without it, cache tokens are useless.
 	cacheMB = "100"
@@ -40,17 +32,39 @@ const (
 	maxEnviron = 100 << 10
 )
 
+// modules are those of the Python package that a harness has installed before it
+// begins: each has an install.
+var modules = map[string][]byte{
+	"fresnel_commits":  wheel.Commits,
+	"fresnel_elements": wheel.Elements,
+	"fresnel_sampling": wheel.Sampling,
+	"fresnel_sizes":    wheel.Sizes,
+}
+
+// harnessProgram runs Beam's entry point as "python -m" would. The handler that
+// does nothing keeps Python from printing log records: importing Beam logs a
+// warning, which would have all later records printed as well as sent to the
+// runner.
+func harnessProgram() string {
+	names := slices.Sorted(maps.Keys(modules))
+	return "import logging, os, runpy, sys; " +
+		"logging.getLogger().addHandler(logging.NullHandler()); " +
+		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import " + strings.Join(names, ", ") + "; del sys.path[0]; " +
+		strings.Join(names, ".install(); ") + ".install(); " +
+		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
+}
+
 func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {
 	env, err := harnessVariables(cfg, info, dir)
-	for name, source := range map[string][]byte{"fresnel_elements.py": wheel.Elements, "fresnel_sizes.py": wheel.Sizes} {
+	for name, source := range modules {
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), source, 0o600)
+			err = os.WriteFile(filepath.Join(dir, name+".py"), source, 0o600)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	program := pace(info.GetPipelineOptions().AsMap()) + harnessProgram
+	program := pace(info.GetPipelineOptions().AsMap()) + harnessProgram()
 	return runHarness(ctx, cfg, child.Spec{Path: interpreter.Path, Args: []string{"-c", program}, Env: env})
 }
 

@@ -13,15 +13,18 @@ from unittest import mock
 import apache_beam as beam
 from apache_beam.io import jdbc, kafka
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.worker import statecache
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.worker import bundle_processor, sdk_worker, statecache, statesampler
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import managed
 from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import TimerSpec, on_timer
+from apache_beam.transforms.userstate import BagStateSpec, CombiningValueStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.utils.counters import CounterFactory
 
 import fresnel
 import fresnel.server
-from fresnel import _sizes
+from fresnel import _commits, _sampling, _sizes
 
 
 def test_command_is_the_program():
@@ -252,6 +255,107 @@ def test_plain_values_are_weighed_without_a_walk_over_modules():
         assert statecache.get_deep_size([object()]) == weighed([object()])
     finally:
         statecache.get_deep_size = weighed
+
+
+class _StateService:
+    """Answers state requests as a runner does, the first once there are so many."""
+
+    def __init__(self, least=1, refuses=''):
+        self.requests, self.least, self.refuses = [], least, refuses
+
+    def State(self, requests):
+        held = []
+        for request in requests:
+            self.requests.append(request)
+            held.append(request)
+            if len(self.requests) >= self.least:
+                for r in held:
+                    yield beam_fn_api_pb2.StateResponse(id=r.id, error=self.refuses)
+                held = []
+
+
+def _commit(service, capabilities=''):
+    """Commits a bundle with some state, in a thread. Returns what that raised, or that it hangs."""
+    commit, request = bundle_processor.FnApiUserStateContext.commit, sdk_worker.GrpcStateHandler._request
+    handler = sdk_worker.GrpcStateHandler(service)
+    context = bundle_processor.FnApiUserStateContext(
+        sdk_worker.GlobalCachingStateHandler(statecache.StateCache(0), handler), 'step', beam.coders.BytesCoder(), GlobalWindows().get_window_coder())
+    ints = beam.coders.VarIntCoder()
+    bag, value, total = (
+        context.get_state(spec, b'key', GlobalWindow())
+        for spec in (BagStateSpec('bag', ints), ReadModifyWriteStateSpec('value', ints), CombiningValueStateSpec('sum', ints, sum)))
+    raised = []
+
+    def run():
+        with mock.patch.dict(os.environ, RUNNER_CAPABILITIES=capabilities):
+            _commits.install()
+        try:
+            with handler.process_instruction_id('bundle'):
+                bag.add(1)
+                value.write(2)
+                total.clear()
+                context.commit()
+        except Exception as e:  # pylint: disable=broad-except
+            raised.append(str(e))
+        finally:
+            bundle_processor.FnApiUserStateContext.commit, sdk_worker.GrpcStateHandler._request = commit, request
+            handler.done()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    return raised or ['hangs'] * thread.is_alive()
+
+
+WRITTEN = [('bag', 'append'), ('value', 'clear'), ('value', 'append'), ('sum', 'clear')]
+
+
+def _parts(request):
+    data = request.append.data
+    while data:
+        assert data[0] < 0x80
+        part, data = data[1:1 + data[0]], data[1 + data[0]:]
+        yield beam_fn_api_pb2.StateRequest.FromString(part)
+
+
+def _written(requests):
+    return [(r.state_key.bag_user_state.user_state_id, r.WhichOneof('request')) for r in requests]
+
+
+def test_state_is_committed_together_where_the_runner_takes_it():
+    service = _StateService()
+    assert not _commit(service, 'other ' + _commits.CAPABILITY)
+    (request, ) = service.requests
+    assert request.state_key.runner.key == _commits.KEY and request.instruction_id == 'bundle'
+    assert _written(_parts(request)) == WRITTEN
+
+
+def test_state_is_sent_before_it_is_waited_for():
+    service = _StateService(least=len(WRITTEN))
+    assert not _commit(service)
+    assert _written(service.requests) == WRITTEN
+
+
+def test_state_that_is_refused_fails_the_bundle():
+    for capabilities in ('', _commits.CAPABILITY):
+        assert _commit(_StateService(refuses='no room'), capabilities) == ['no room']
+
+
+def test_what_samples_a_bundle_does_not_hold_it_up():
+    original = statesampler.StateSampler.__init__
+    _sampling.install()
+    try:
+        slow = 0
+        for i in range(6):
+            sampler = statesampler.StateSampler('', CounterFactory())
+            sampler.start()
+            time.sleep(0.3 + i * 0.01)  # by then it sleeps for 60 ms, with Beam's period
+            start = time.monotonic()
+            sampler.stop()
+            slow += time.monotonic() - start > 0.01
+        assert slow < 3, slow
+    finally:
+        statesampler.StateSampler.__init__ = original
 
 
 if __name__ == '__main__':
