@@ -101,6 +101,9 @@ type Worker interface {
 	// caches, bundles, and a stack of each thread. A harness that has no status
 	// endpoint, as in LOOPBACK, has none.
 	Status(ctx context.Context) (string, error)
+	// CPU is the time that the worker's processes have taken; ok is false if they are
+	// not known here: of EXTERNAL and LOOPBACK environments, and of containers.
+	CPU() (t time.Duration, ok bool)
 	// Fail gives the worker up: its bundles fail with err, it is stopped, and the
 	// pool starts another one.
 	Fail(err error)

@@ -115,6 +115,7 @@ func (c *container) launch(_ context.Context, w *worker) (handle, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.process.Store(0) // that is the command's: what the container takes does not show in it
 	return containerHandle{h, name}, nil
 }
 

@@ -130,7 +130,7 @@ func (j *job) poolSpecs() []engine.PoolSpec {
 		}
 		p := &pool{job: j, index: len(specs), env: env, workers: map[int]fnapi.Worker{}, numbers: map[string]int{}, up: make(chan struct{})}
 		j.pools = append(j.pools, p)
-		specs = append(specs, engine.PoolSpec{Name: string(env), Slots: 2, PerBundle: 2 * time.Millisecond})
+		specs = append(specs, engine.PoolSpec{Name: string(env), Slots: 2, PerBundle: 2 * time.Millisecond, Measurable: true})
 	}
 	return specs
 }
@@ -186,6 +186,7 @@ func (j *job) buildHarness(st *stage) (err error) {
 	p := j.poolOf(h.Environment)
 	st.spec.Pool, st.spec.SideInputs = p.index, len(h.SideInputs)
 	st.spec.Splittable = !st.plan.Keyed
+	st.spec.Restrictions = h.ProcessSized != ""
 	if st.plan.Keyed {
 		st.spec.Shards, st.spec.Exclusive = j.keyShards, true
 		st.spec.MaxElements = j.memory.statefulBundle()

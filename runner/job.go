@@ -293,6 +293,9 @@ func (j *job) carryOut(ready engine.Ready) error {
 	for _, s := range ready.Splits {
 		j.split(s)
 	}
+	for _, p := range ready.Loads {
+		j.measure(p)
+	}
 	for _, e := range ready.Entries {
 		j.onceDurable(e.After, func() { j.stages[e.Stage].executor.(*sinkExecutor).write(e) })
 	}

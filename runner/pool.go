@@ -2,6 +2,8 @@ package runner
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -171,4 +173,25 @@ func (p *pool) started() fnapi.Pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pool
+}
+
+// measure has the engine told what CPU time the workers of a pool have taken.
+func (j *job) measure(index int) {
+	p := j.pools[slices.IndexFunc(j.pools, func(p *pool) bool { return p.index == index })]
+	j.spawn(func() { j.send(report{event: engine.Event{WorkerLoads: p.loads()}}) })
+}
+
+func (p *pool) loads() *engine.WorkerLoads {
+	p.mu.Lock()
+	workers := maps.Clone(p.workers)
+	p.mu.Unlock()
+	all := &engine.WorkerLoads{Pool: p.index}
+	for n, w := range workers {
+		t, ok := w.CPU()
+		if !ok {
+			t = -1
+		}
+		all.Loads = append(all.Loads, engine.WorkerLoad{Worker: n, CPU: t})
+	}
+	return all
 }

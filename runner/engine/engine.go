@@ -124,6 +124,8 @@ func (e *Engine) apply(ev *Event) {
 		e.workerLeaving(ev.WorkerLeaving)
 	case ev.WorkerLost != nil:
 		e.workerLost(ev.WorkerLost)
+	case ev.WorkerLoads != nil:
+		e.workerLoads(ev.WorkerLoads)
 	case ev.BundleDone != nil:
 		e.bundleDone(ev.BundleDone)
 	case ev.BundleFailed != nil:

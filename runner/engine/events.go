@@ -18,6 +18,7 @@ type Event struct {
 	BundleDone    *BundleDone
 	BundleFailed  *BundleFailed
 	SplitDone     *SplitDone
+	WorkerLoads   *WorkerLoads
 	OutputFull    *OutputFull
 	EntryWritten  *EntryWritten
 	// Durable tells that all commits up to the number are durable.
@@ -191,6 +192,8 @@ type Ready struct {
 	Start []Bundle
 	// Splits asks for splits of running bundles.
 	Splits []SplitRequest
+	// Loads are pools whose workers' CPU times are wanted, at once.
+	Loads []int
 	// Abandon lists bundles whose results will be ignored.
 	Abandon []BundleID
 	// Entries are outbox entries to write once commit Entry.After is durable; one

@@ -36,6 +36,9 @@ type workshop struct {
 	splits int
 	// splittable harnesses split when asked, in the middle of what is left.
 	splittable bool
+	// cpu is what each worker has computed; unseen: the engine is not told.
+	cpu    map[int]time.Duration
+	unseen bool
 }
 
 // job is a bundle at work.
@@ -55,7 +58,7 @@ func newWorkshop(t *testing.T, spec Spec) *workshop {
 		t.Fatal(err)
 	}
 	return &workshop{engine: e, fixed: 2 * time.Millisecond, response: 1600 * time.Microsecond,
-		element: map[int]time.Duration{}, born: map[BlockID]time.Duration{}, busy: map[int]time.Duration{}}
+		element: map[int]time.Duration{}, cpu: map[int]time.Duration{}, born: map[BlockID]time.Duration{}, busy: map[int]time.Duration{}}
 }
 
 func (w *workshop) step(ev Event) {
@@ -73,6 +76,9 @@ func (w *workshop) step(ev Event) {
 		w.running = append(w.running, &job{Bundle: b, began: w.now,
 			left: w.fixed + time.Duration(elements(b))*w.element[b.Stage]})
 	}
+	for _, pool := range r.Loads {
+		w.step(Event{WorkerLoads: w.loads(pool)})
+	}
 	for _, s := range r.Splits {
 		w.splits++
 		for _, j := range w.running {
@@ -82,6 +88,22 @@ func (w *workshop) step(ev Event) {
 			}
 		}
 	}
+}
+
+// loads are the CPU times of a pool's workers, in the steps in which systems count.
+func (w *workshop) loads(pool int) *WorkerLoads {
+	ev := &WorkerLoads{Pool: pool}
+	for _, worker := range w.engine.pools[pool].workers {
+		if worker == nil {
+			continue
+		}
+		l := WorkerLoad{Worker: worker.id, CPU: w.cpu[worker.id].Truncate(10 * time.Millisecond)}
+		if w.unseen {
+			l.CPU = -1
+		}
+		ev.Loads = append(ev.Loads, l)
+	}
+	return ev
 }
 
 // split gives half of the elements that a job has not begun back.
@@ -215,6 +237,11 @@ func (w *workshop) work(dt time.Duration) {
 	}
 	for id := range seen {
 		w.busy[id] += dt
+	}
+	for id := range seen {
+		if !w.waits && slices.ContainsFunc(w.running, func(j *job) bool { return j.Worker == id && j.left > 0 }) {
+			w.cpu[id] += dt
+		}
 	}
 	for i, j := range w.running {
 		if j.left <= 0 {

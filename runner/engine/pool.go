@@ -17,6 +17,10 @@ type pool struct {
 	ready  bitset
 	// picks counts bundles started, for the age of what waits.
 	picks int
+	// asked: the CPU times of its workers are on their way; nextLook is when it is
+	// worth to ask again.
+	asked    bool
+	nextLook instant
 }
 
 // worker is one SDK harness, or the runner itself for a native pool.
@@ -40,6 +44,7 @@ type worker struct {
 	// served grows by the time that one bundle had of the worker, had it run all
 	// along: with n in flight, at a n-th of the clock's speed.
 	served instant
+	cpu    load
 }
 
 // busyMemory is the time constant of worker.busy: it is the busy share of about

@@ -41,6 +41,9 @@ type StageSpec struct {
 	// Splittable stages may have their running bundles split when a slot idles (not
 	// those with CheckpointAfter).
 	Splittable bool
+	// Restrictions: its elements are restrictions, of which one may be as much work as
+	// a million others.
+	Restrictions bool
 	// MaxElements, if not 0, caps a bundle of the stage further than
 	// Options.MaxBundleElements does: what it changes is in memory until it commits.
 	MaxElements int
@@ -102,6 +105,8 @@ type PoolSpec struct {
 	// PerBundle is the first guess of a bundle's fixed cost on a worker, before it
 	// is measured: 50 us for a native pool, 2 ms for others by default.
 	PerBundle time.Duration
+	// Measurable: Ready.Loads is answered.
+	Measurable bool
 }
 
 // Options are the job's.

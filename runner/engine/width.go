@@ -153,6 +153,14 @@ func (e *Engine) widen(st *stage) bool {
 		e.wakeAt(due)
 		return false
 	}
+	computes, known, seen := e.loadOf(st.pool)
+	if !known {
+		return false
+	}
+	if computes || !seen && st.Restrictions {
+		d.computes() // or nobody can tell: the next element takes as long as it does
+		return false
+	}
 	d.set(n, e.now)
 	return true
 }

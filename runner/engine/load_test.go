@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"testing"
+	"time"
+)
+
+// crowd has two workers work off elements of a splittable stage, and returns how
+// many bundles they ran at most at once, and when the last element was done.
+func crowd(t *testing.T, element time.Duration, set func(*workshop, *Spec)) (most int, end time.Duration) {
+	t.Helper()
+	spec := oneStage(false, false, 16, 2)
+	spec.Pools[1].Measurable = true
+	w := newWorkshop(t, spec)
+	set(w, &spec)
+	e, err := New(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.engine, w.element[1], w.splittable = e, element, true
+	w.emit = func(Bundle) Outcome {
+		most = max(most, len(w.running)+1)
+		return Outcome{}
+	}
+	w.up(1, 2)
+	for range 25 {
+		blocks := map[int]int{}
+		for shard := range 16 {
+			blocks[shard] = 1
+		}
+		w.arrive(0, blocks)
+	}
+	w.until(10 * time.Minute)
+	if len(w.latency) != 400 {
+		t.Errorf("%d elements are done", len(w.latency))
+	}
+	return most, w.percentile(100)
+}
+
+func TestWhatIsSeenToComputeIsNotCrowded(t *testing.T) {
+	for _, element := range []time.Duration{2 * time.Millisecond, 10 * time.Millisecond, time.Second} {
+		most, end := crowd(t, element, func(*workshop, *Spec) {})
+		if ideal := 200 * element; most > 4 || end > ideal*11/10+100*time.Millisecond {
+			t.Errorf("elements of %v: %d bundles at once, done after %v, ideally %v", element, most, end, ideal)
+		}
+	}
+}
+
+func TestWhatIsSeenToWaitIsWidened(t *testing.T) {
+	for _, restrictions := range []bool{false, true} {
+		most, end := crowd(t, 20*time.Millisecond, func(w *workshop, spec *Spec) {
+			w.waits, spec.Stages[1].Restrictions = true, restrictions
+		})
+		if most < 16 || end > time.Second { // two at a time take 2 s each
+			t.Errorf("%d bundles at once, done after %v", most, end)
+		}
+	}
+}
+
+// TestRestrictionsAreNotWidenedBlindly: of one that takes long nobody can tell
+// whether it waits or is large.
+func TestRestrictionsAreNotWidenedBlindly(t *testing.T) {
+	for _, restrictions := range []bool{false, true} {
+		most, _ := crowd(t, time.Second, func(w *workshop, spec *Spec) {
+			w.unseen, spec.Stages[1].Restrictions = true, restrictions
+		})
+		if crowded := most > 4; crowded == restrictions {
+			t.Errorf("restrictions %v: %d bundles at once", restrictions, most)
+		}
+	}
+}
+
+func TestAnOldShareIsNotUsed(t *testing.T) {
+	var l load
+	look := func(cpu, at time.Duration) { l.look(cpu, instant(at)) }
+	look(0, time.Second)
+	look(10*time.Millisecond, time.Second+10*time.Millisecond)
+	if l.fresh(instant(time.Second + 10*time.Millisecond)) {
+		t.Error("it was looked at for 10 ms only")
+	}
+	look(80*time.Millisecond, time.Second+100*time.Millisecond)
+	if now := instant(time.Second + 200*time.Millisecond); !l.fresh(now) || l.share != 0.8 {
+		t.Errorf("share %v, fresh: %v", l.share, l.fresh(now))
+	}
+	look(time.Second, time.Minute)
+	if l.fresh(instant(time.Minute)) {
+		t.Error("a minute that was mostly idle counts")
+	}
+	look(-1, time.Minute+time.Second)
+	if !l.unseen {
+		t.Error("it is gone, and seen")
+	}
+}
