@@ -1,5 +1,7 @@
 package fnapi
 
+import "bytes"
+
 // Payload is what an entry of the Data stream carries, in the pieces that the
 // transport read it into. They are the transport's again when the call that they
 // came with returns: who keeps bytes copies them.
@@ -15,13 +17,7 @@ func (p Payload) Size() int {
 }
 
 // Joined is a copy in one piece.
-func (p Payload) Joined() []byte {
-	joined := make([]byte, 0, p.Size())
-	for _, piece := range p {
-		joined = append(joined, piece...)
-	}
-	return joined
-}
+func (p Payload) Joined() []byte { return bytes.Join(p, nil) }
 
 // text is the payload as a string.
 func (p Payload) text() string {

@@ -327,6 +327,18 @@ func TestABatchWorkerChangesThreadsLessOften(t *testing.T) {
 	}
 }
 
+func TestAPlainHarnessHasNothingInstalled(t *testing.T) {
+	for _, plain := range []string{"", "1"} {
+		t.Setenv(PlainHarness, plain)
+		program := harnessProgram()
+		for name := range modules {
+			if strings.Contains(program, name+".install()") != (plain == "") {
+				t.Errorf("with %q: %s", plain, program)
+			}
+		}
+	}
+}
+
 func TestDependenciesAreSorted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -32,6 +32,10 @@ const (
 	maxEnviron = 100 << 10
 )
 
+// PlainHarness is the environment variable that, if it is set, has Python's harness
+// be as Beam made it, without what modules change.
+const PlainHarness = "FRESNEL_PLAIN_HARNESS"
+
 // modules are those of the Python package that a harness has installed before it
 // begins: each has an install.
 var modules = map[string][]byte{
@@ -46,12 +50,19 @@ var modules = map[string][]byte{
 // warning, which would have all later records printed as well as sent to the
 // runner.
 func harnessProgram() string {
-	names := slices.Sorted(maps.Keys(modules))
 	return "import logging, os, runpy, sys; " +
-		"logging.getLogger().addHandler(logging.NullHandler()); " +
-		"sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import " + strings.Join(names, ", ") + "; del sys.path[0]; " +
-		strings.Join(names, ".install(); ") + ".install(); " +
+		"logging.getLogger().addHandler(logging.NullHandler()); " + installation() +
 		"runpy.run_module('apache_beam.runners.worker.sdk_worker_main', run_name='__main__', alter_sys=True)"
+}
+
+// installation is the program's part that installs the modules.
+func installation() string {
+	if os.Getenv(PlainHarness) != "" {
+		return ""
+	}
+	names := slices.Sorted(maps.Keys(modules))
+	return "sys.path.insert(0, os.environ['SEMI_PERSISTENT_DIRECTORY']); import " + strings.Join(names, ", ") + "; del sys.path[0]; " +
+		strings.Join(names, ".install(); ") + ".install(); "
 }
 
 func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interpreter python.Interpreter, dir string) error {

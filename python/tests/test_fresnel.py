@@ -24,7 +24,7 @@ from apache_beam.utils.counters import CounterFactory
 
 import fresnel
 import fresnel.server
-from fresnel import _commits, _sampling, _sizes
+from fresnel import _commits, _leaving, _sampling, _sizes
 
 
 def test_command_is_the_program():
@@ -255,6 +255,32 @@ def test_plain_values_are_weighed_without_a_walk_over_modules():
         assert statecache.get_deep_size([object()]) == weighed([object()])
     finally:
         statecache.get_deep_size = weighed
+
+
+class _Result:
+    """Of a job with three states, as Beam's: it reads them up to the last."""
+
+    def __init__(self, last):
+        self._state, self._last, self._state_stream = None, last, iter(['STARTING', 'RUNNING', 'DONE' if last == 'RUNNING' else last, 'the end'])
+
+    def wait_until_finish(self):
+        for self._state in self._state_stream:
+            if self._state == self._last:
+                break
+        if self._last == 'FAILED':
+            raise RuntimeError
+        return self._state
+
+
+def test_states_are_read_to_their_end():
+    for last, left in ('DONE', None), ('FAILED', None), ('RUNNING', 'DONE'):
+        result = _Result(last)
+        _leaving.wait_for(result)
+        try:
+            assert result.wait_until_finish() == last
+        except RuntimeError:
+            assert last == 'FAILED'
+        assert next(result._state_stream, None) == left, last
 
 
 class _StateService:

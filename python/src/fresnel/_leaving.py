@@ -4,6 +4,10 @@
 run in its threads, and of a server that it started: the job would end unfinished, without a word. So jobs that nobody has waited for are
 waited for then, unless the program ends by an exception. If one of them fails, so does the program: its exit status is 1, and 130 if the
 waiting is interrupted.
+
+And a program that has waited for its job is not to hang at its end. gRPC may do that where a stream ends while the interpreter
+does: the thread that notes it is stopped with a lock in its hand that the stream's destructor waits for. Beam reads the stream of a job's states up to
+the last one; here it is read to its end.
 """
 
 from __future__ import annotations
@@ -34,10 +38,33 @@ def wait_for(result: Any, told: Callable[[], None] = lambda: None) -> None:
     def wait_until_finish(*args: Any, **kwargs: Any) -> Any:
         result.wait_until_finish = original
         _left[:] = [(r, t) for r, t in _left if r is not result]
-        return original(*args, **kwargs)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _read_out(result)
 
     result.wait_until_finish = wait_until_finish
     _left.append((result, told))
+
+
+_LAST_STATES = ('CANCELLED', 'DONE', 'DRAINED', 'FAILED')
+
+
+def _read_out(result: Any) -> None:
+    """Reads the states of a job that has ended to their end, which comes with the last."""
+    if getattr(result, '_state', None) not in _LAST_STATES:
+        return
+
+    def read() -> None:
+        try:
+            for _ in result._state_stream:
+                pass
+        except Exception:  # pylint: disable=broad-except
+            pass  # it has ended
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(1)
 
 
 def _install() -> None:
