@@ -50,6 +50,9 @@ func TestContainersRunWhereDockerAnswers(t *testing.T) {
 	var out output
 	finishWell(t, w.Start(bundle(stage([]string{"out"}), &out, "x")))
 	r.awaitLog("image apache/beam_python3.11_sdk:2.77.0")
+	if took, ok := w.CPU(); ok {
+		t.Errorf("the container is said to have taken %v: that is the docker command's", took)
+	}
 	r.server.Close()
 	got, err := os.ReadFile(calls)
 	if err != nil {

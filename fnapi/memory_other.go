@@ -6,6 +6,4 @@ package fnapi
 
 func residentMemory(int) (int64, bool) { return 0, false }
 
-func processorTime(int) (int64, bool) { return 0, false }
-
 func systemMemory() (all, left int64, ok bool) { return 0, 0, false }

@@ -12,9 +12,9 @@ const (
 	loadSpan = instant(100 * time.Millisecond)
 	// loadFresh is for how long what was seen holds.
 	loadFresh = instant(300 * time.Millisecond)
-	// computing is the share of a core from which on a worker computes: with more
+	// busyShare is the share of a core from which on a worker computes: with more
 	// bundles its interpreter could do half as much again at most.
-	computing = 0.65
+	busyShare = 0.65
 )
 
 // WorkerLoads answers Ready.Loads, all workers of a pool at once.
@@ -68,26 +68,38 @@ func (e *Engine) workerLoads(ev *WorkerLoads) {
 	}
 }
 
-// loadOf tells whether the workers of a pool compute; known is false while they
-// are looked at, seen is false if they cannot be.
-func (e *Engine) loadOf(p *pool) (computes, known, seen bool) {
-	if !p.Measurable {
-		return false, true, false
-	}
+// sight is what shows of the workers of a pool.
+type sight uint8
+
+const (
+	hidden    sight = iota // their CPU time cannot be seen
+	lookedAt               // they are being looked at: it will show
+	computing              // they compute
+	idling                 // they have time left
+)
+
+// sightOf looks at the workers of a pool.
+func (e *Engine) sightOf(p *pool) sight {
 	share, n := 0.0, 0
 	for _, w := range p.workers {
 		switch {
 		case w == nil || w.leaving:
-		case w.cpu.unseen:
-			return false, true, false
+		case !p.Measurable || w.cpu.unseen:
+			return hidden
 		case !w.cpu.fresh(e.now):
 			e.askLoads(p)
-			return false, false, true
+			return lookedAt
 		default:
 			share, n = share+w.cpu.share, n+1
 		}
 	}
-	return n > 0 && share >= computing*float64(n), true, n > 0
+	switch {
+	case n == 0:
+		return hidden
+	case share >= busyShare*float64(n):
+		return computing
+	}
+	return idling
 }
 
 // askLoads asks for the CPU times of a pool's workers, now and after a span.

@@ -7,29 +7,19 @@ import (
 
 // crowd has two workers work off elements of a splittable stage, and returns how
 // many bundles they ran at most at once, and when the last element was done.
-func crowd(t *testing.T, element time.Duration, set func(*workshop, *Spec)) (most int, end time.Duration) {
+func crowd(t *testing.T, element time.Duration, restrictions bool, set func(*workshop)) (most int, end time.Duration) {
 	t.Helper()
 	spec := oneStage(false, false, 16, 2)
-	spec.Pools[1].Measurable = true
+	spec.Pools[1].Measurable, spec.Stages[1].Restrictions = true, restrictions
 	w := newWorkshop(t, spec)
-	set(w, &spec)
-	e, err := New(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.engine, w.element[1], w.splittable = e, element, true
+	w.element[1], w.splittable = element, true
 	w.emit = func(Bundle) Outcome {
 		most = max(most, len(w.running)+1)
 		return Outcome{}
 	}
+	set(w)
 	w.up(1, 2)
-	for range 25 {
-		blocks := map[int]int{}
-		for shard := range 16 {
-			blocks[shard] = 1
-		}
-		w.arrive(0, blocks)
-	}
+	w.fill(25, 16, 1)
 	w.until(10 * time.Minute)
 	if len(w.latency) != 400 {
 		t.Errorf("%d elements are done", len(w.latency))
@@ -39,7 +29,7 @@ func crowd(t *testing.T, element time.Duration, set func(*workshop, *Spec)) (mos
 
 func TestWhatIsSeenToComputeIsNotCrowded(t *testing.T) {
 	for _, element := range []time.Duration{2 * time.Millisecond, 10 * time.Millisecond, time.Second} {
-		most, end := crowd(t, element, func(*workshop, *Spec) {})
+		most, end := crowd(t, element, false, func(*workshop) {})
 		if ideal := 200 * element; most > 4 || end > ideal*11/10+100*time.Millisecond {
 			t.Errorf("elements of %v: %d bundles at once, done after %v, ideally %v", element, most, end, ideal)
 		}
@@ -48,9 +38,7 @@ func TestWhatIsSeenToComputeIsNotCrowded(t *testing.T) {
 
 func TestWhatIsSeenToWaitIsWidened(t *testing.T) {
 	for _, restrictions := range []bool{false, true} {
-		most, end := crowd(t, 20*time.Millisecond, func(w *workshop, spec *Spec) {
-			w.waits, spec.Stages[1].Restrictions = true, restrictions
-		})
+		most, end := crowd(t, 20*time.Millisecond, restrictions, func(w *workshop) { w.waits = true })
 		if most < 16 || end > time.Second { // two at a time take 2 s each
 			t.Errorf("%d bundles at once, done after %v", most, end)
 		}
@@ -61,9 +49,7 @@ func TestWhatIsSeenToWaitIsWidened(t *testing.T) {
 // whether it waits or is large.
 func TestRestrictionsAreNotWidenedBlindly(t *testing.T) {
 	for _, restrictions := range []bool{false, true} {
-		most, _ := crowd(t, time.Second, func(w *workshop, spec *Spec) {
-			w.unseen, spec.Stages[1].Restrictions = true, restrictions
-		})
+		most, _ := crowd(t, time.Second, restrictions, func(w *workshop) { w.unseen = true })
 		if crowded := most > 4; crowded == restrictions {
 			t.Errorf("restrictions %v: %d bundles at once", restrictions, most)
 		}

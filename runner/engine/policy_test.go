@@ -186,6 +186,17 @@ func (w *workshop) arrive(edge int, blocks map[int]int) {
 	}
 }
 
+// fill has blocks of n elements arrive for each of the shards, so many times.
+func (w *workshop) fill(times, shards, n int) {
+	blocks := map[int]int{}
+	for shard := range shards {
+		blocks[shard] = n
+	}
+	for range times {
+		w.arrive(0, blocks)
+	}
+}
+
 // until lets the workers work until a time.
 func (w *workshop) until(end time.Duration) {
 	for w.now < end {
@@ -237,8 +248,6 @@ func (w *workshop) work(dt time.Duration) {
 	}
 	for id := range seen {
 		w.busy[id] += dt
-	}
-	for id := range seen {
 		if !w.waits && slices.ContainsFunc(w.running, func(j *job) bool { return j.Worker == id && j.left > 0 }) {
 			w.cpu[id] += dt
 		}
@@ -352,13 +361,7 @@ func TestBatchSizes(t *testing.T) {
 		w := newWorkshop(t, oneStage(exclusive, false, 32, 2))
 		w.element[1] = 3 * time.Microsecond
 		w.up(1, 2)
-		for range 32 {
-			blocks := map[int]int{}
-			for shard := range 32 {
-				blocks[shard] = 1000
-			}
-			w.arrive(0, blocks)
-		}
+		w.fill(32, 32, 1000)
 		w.until(10 * time.Second)
 		all := 0
 		for _, b := range w.bundles {
@@ -435,13 +438,7 @@ func TestKeysAreGathered(t *testing.T) {
 		w.element[1], w.element[2] = 100*time.Microsecond, 100*time.Microsecond
 		w.emit = w.passOn
 		w.up(workers...)
-		for range 10 {
-			blocks := map[int]int{}
-			for shard := range 16 {
-				blocks[shard] = 100
-			}
-			w.arrive(0, blocks)
-		}
+		w.fill(10, 16, 100)
 		w.until(10 * time.Second)
 		visits := 0
 		for _, b := range w.bundles {
@@ -553,13 +550,7 @@ func TestComputingCodeIsNotCrowded(t *testing.T) {
 		w := newWorkshop(t, oneStage(false, false, 16, 2))
 		w.element[1], w.splittable = element, true
 		w.up(1, 2)
-		for range 31 {
-			blocks := map[int]int{}
-			for lane := range 16 {
-				blocks[lane] = 1
-			}
-			w.arrive(0, blocks)
-		}
+		w.fill(31, 16, 1)
 		looks, running := 0, 0
 		for len(w.latency) < 31*16 && w.now < time.Minute {
 			w.until(w.now + 5*time.Millisecond)

@@ -153,12 +153,11 @@ func (e *Engine) widen(st *stage) bool {
 		e.wakeAt(due)
 		return false
 	}
-	computes, known, seen := e.loadOf(st.pool)
-	if !known {
+	switch seen := e.sightOf(st.pool); {
+	case seen == lookedAt:
 		return false
-	}
-	if computes || !seen && st.Restrictions {
-		d.computes() // or nobody can tell: the next element takes as long as it does
+	case seen == computing, seen == hidden && st.Restrictions: // of those nobody can tell
+		d.computes()
 		return false
 	}
 	d.set(n, e.now)

@@ -18,6 +18,9 @@ import os
 import threading
 from typing import Any
 
+from apache_beam.coders import coder_impl
+from apache_beam.portability.api import beam_fn_api_pb2 as api
+
 __all__ = ['CAPABILITY', 'KEY', 'install']
 
 # What a runner says that takes writes together, and the key that they are appended to.
@@ -29,31 +32,17 @@ _MOST_BYTES = 1 << 20  # in one message, unless one request is larger
 _local = threading.local()
 
 
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
 class _Writes:
     """Writes of one bundle that are not answered yet."""
 
-    def __init__(self, handler: Any, request: Any, together: bool) -> None:
-        from apache_beam.portability.api import beam_fn_api_pb2
-        from apache_beam.runners.worker import sdk_worker
-
-        self._api = beam_fn_api_pb2
+    def __init__(self, handler: Any, request: Any, together: bool, answered: Any) -> None:
         self.handler = handler
         self._request = request
         self._together = together
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._sent: list[Any] = []
         # What the harness gets in place of an answer. It does not look at it.
-        self._answered = sdk_worker._Future().set(beam_fn_api_pb2.StateResponse())
+        self._answered = answered
+        self._held = coder_impl.create_OutputStream()
+        self._sent: list[Any] = []
 
     def take(self, request: Any) -> Any:
         """Takes a request. Returns the future of its answer."""
@@ -63,22 +52,17 @@ class _Writes:
         if not self._together:
             self._sent.append(self._request(self.handler, request))
             return self._answered
-        part = request.SerializeToString()
-        length = _varint(len(part))
-        self._parts += (length, part)
-        self._size += len(length) + len(part)
-        if self._size >= _MOST_BYTES:
+        self._held.write(request.SerializeToString(), True)
+        if self._held.size() >= _MOST_BYTES:
             self._flush()
         return self._answered
 
     def _flush(self) -> None:
-        if not self._parts:
+        if not self._held.size():
             return
-        data = b''.join(self._parts)
-        self._parts, self._size = [], 0
-        key = self._api.StateKey(runner=self._api.StateKey.Runner(key=KEY))
-        append = self._api.StateAppendRequest(data=data)
-        self._sent.append(self._request(self.handler, self._api.StateRequest(state_key=key, append=append)))
+        append = api.StateAppendRequest(data=self._held.get())
+        self._held = coder_impl.create_OutputStream()
+        self._sent.append(self._request(self.handler, api.StateRequest(state_key=api.StateKey(runner=api.StateKey.Runner(key=KEY)), append=append)))
 
     def finish(self) -> None:
         """Returns when all are answered, and raises if one was refused."""
@@ -99,7 +83,7 @@ def install() -> None:
     try:
         from apache_beam.runners.worker import bundle_processor, sdk_worker
 
-        sdk_worker._Future  # noqa: B018
+        answered = sdk_worker._Future().set(api.StateResponse())
         context, handler = bundle_processor.FnApiUserStateContext, sdk_worker.GrpcStateHandler
         commit_each, request_now = context.commit, handler._request
     except (AttributeError, ImportError):
@@ -121,7 +105,7 @@ def install() -> None:
         if not isinstance(to, handler):
             commit_each(self)
             return
-        _local.writes = writes = _Writes(to, request_now, together)
+        _local.writes = writes = _Writes(to, request_now, together, answered)
         try:
             commit_each(self)
             _local.writes = None
