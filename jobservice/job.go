@@ -55,12 +55,12 @@ type job struct {
 	id      beam.JobID
 	name    string
 	token   string // names the job to the staging service
-	options *structpb.Struct
 	created time.Time
 	log     *slog.Logger
 
 	mu       sync.Mutex
 	pipeline *pipepb.Pipeline // replaced as a whole, never modified
+	options  *structpb.Struct
 	state    jobpb.JobState_Enum
 	since    time.Time // when the state began
 	started  time.Time
@@ -87,6 +87,7 @@ type job struct {
 
 	metrics func() (attempted, committed []*pipepb.MonitoringInfo)
 	final   *jobpb.MetricResults // set when the job has ended
+	past    *past                // in place of pipeline, options and final once all is settled
 	size    int                  // bytes of pipeline, options and final metrics
 }
 
@@ -303,7 +304,7 @@ func (j *job) requestDrain() (jobpb.JobState_Enum, error) {
 // readMetrics asks the running job, or returns what it left behind.
 func (j *job) readMetrics() (results *jobpb.MetricResults) {
 	j.mu.Lock()
-	read, final := j.metrics, j.final
+	read, final := j.metrics, j.finalMetrics()
 	j.mu.Unlock()
 	if final != nil {
 		return final
@@ -382,7 +383,7 @@ func (r reporter) Message(level Level, at time.Time, text string) {
 func (r reporter) Metrics(read func() (attempted, committed []*pipepb.MonitoringInfo)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.final == nil {
+	if !terminal(r.state) {
 		r.metrics = read
 	}
 }

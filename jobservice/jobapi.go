@@ -122,8 +122,8 @@ func (a *jobAPI) GetJobs(context.Context, *jobpb.GetJobsRequest) (*jobpb.GetJobs
 	for _, j := range a.service.all() {
 		state, _ := j.current()
 		info := &jobpb.JobInfo{JobId: string(j.id), JobName: j.name, State: state}
-		if listed += proto.Size(j.options); listed <= maxListedOptions {
-			info.PipelineOptions = concealed(j.options)
+		if listed += j.optionsSize(); listed <= maxListedOptions {
+			info.PipelineOptions = concealed(j.getOptions())
 		}
 		resp.JobInfo = append(resp.JobInfo, info)
 	}
@@ -147,7 +147,11 @@ func (a *jobAPI) GetPipeline(_ context.Context, req *jobpb.GetJobPipelineRequest
 	if err != nil {
 		return nil, err
 	}
-	return &jobpb.GetJobPipelineResponse{Pipeline: a.service.hide(j.submission("").Pipeline)}, nil
+	pipeline, err := j.getPipeline()
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &jobpb.GetJobPipelineResponse{Pipeline: a.service.hide(pipeline)}, nil
 }
 
 // hide returns the pipeline without the payloads that its Runner hides.
@@ -218,7 +222,7 @@ func (a *jobAPI) GetStateStream(req *jobpb.GetJobStateRequest, stream jobpb.JobS
 // nothing, since streams begin with the first state.
 func refuseDeadline(ctx context.Context, j *job) error {
 	state, _ := j.current()
-	if state != stopped || !fromPython(ctx) || !hasTimeoutOf(ctx, ParseOptions(j.options)) {
+	if state != stopped || !fromPython(ctx) || !hasTimeoutOf(ctx, ParseOptions(j.getOptions())) {
 		return nil
 	}
 	return status.Errorf(codes.FailedPrecondition,

@@ -165,9 +165,9 @@ type told struct {
 	since           time.Time
 	drained         bool   // the job was asked to drain
 	lastError       string // the last message of level Error
-	metrics         *jobpb.MetricResults
-	size            int64 // of the frames that are whole
-	cutOff          int64 // bytes that follow them
+	metrics         []byte // MetricResults
+	size            int64  // of the frames that are whole
+	cutOff          int64  // bytes that follow them
 }
 
 // readLog reads a log up to the first frame that is not whole.
@@ -210,11 +210,7 @@ func cutFrame(b []byte) (payload, rest []byte, ok bool) {
 // take adds what a payload says, and tells whether it can be read.
 func (t *told) take(payload []byte) bool {
 	if payload[0] == kindMetrics {
-		metrics := &jobpb.MetricResults{}
-		if proto.Unmarshal(payload[1:], metrics) != nil {
-			return false
-		}
-		t.metrics = metrics
+		t.metrics = bytes.Clone(payload[1:])
 		return true
 	}
 	e, ok := decodeEntry(payload)

@@ -25,7 +25,7 @@ import (
 //	    PrepareJobRequest: the pipeline with its artifacts staged, and the options
 type record struct {
 	recordHead
-	request *jobpb.PrepareJobRequest
+	request *jobpb.PrepareJobRequest // nil once the job has ended: see past
 }
 
 // recordHead is the record's own part.
@@ -55,6 +55,9 @@ const recordMagic = "fresnel record 1\n"
 
 // encode returns the content of the file.
 func (r *record) encode(s *sealer) ([]byte, error) {
+	if r.request == nil {
+		return nil, errors.New("the job has ended, and its record stays as it is")
+	}
 	head, err := json.Marshal(r.recordHead)
 	if err != nil {
 		return nil, err
@@ -66,28 +69,26 @@ func (r *record) encode(s *sealer) ([]byte, error) {
 	return s.seal([]byte(recordMagic), text, []byte(r.ID)), nil
 }
 
-// decodeRecord reads what encode wrote for the job with this id.
-func decodeRecord(id beam.JobID, content []byte, s *sealer) (*record, error) {
+// decodeRecord reads what encode wrote for the job with this id. The request is
+// left as it is: see parse.
+func decodeRecord(id beam.JobID, content []byte, s *sealer) (r *record, request []byte, err error) {
 	sealed, ok := bytes.CutPrefix(content, []byte(recordMagic))
 	if !ok {
-		return nil, errors.New("the file is cut off, or another version of Fresnel wrote it")
+		return nil, nil, errors.New("the file is cut off, or another version of Fresnel wrote it")
 	}
 	text, err := s.open(sealed, []byte(id))
 	if err != nil {
-		return nil, errors.New("the file is damaged, or sealed with another key, or another job's")
+		return nil, nil, errors.New("the file is damaged, or sealed with another key, or another job's")
 	}
 	size, n := binary.Uvarint(text)
 	if n <= 0 || size > uint64(len(text)-n) {
-		return nil, errors.New("its head has no end")
+		return nil, nil, errors.New("its head has no end")
 	}
-	r := &record{request: &jobpb.PrepareJobRequest{}}
+	r = &record{}
 	if err := json.Unmarshal(text[n:n+int(size)], &r.recordHead); err != nil {
-		return nil, fmt.Errorf("its head: %w", err)
+		return nil, nil, fmt.Errorf("its head: %w", err)
 	}
-	if err := proto.Unmarshal(text[n+int(size):], r.request); err != nil {
-		return nil, fmt.Errorf("its pipeline: %w", err)
-	}
-	return r, r.check(id)
+	return r, text[n+int(size):], r.check(id)
 }
 
 // check refuses what no server writes.
@@ -98,16 +99,35 @@ func (r *record) check(id beam.JobID) error {
 	case r.Phase != phaseRuns && r.Phase != phaseKept && r.Phase != phaseEnded:
 		return fmt.Errorf("its phase is %q", r.Phase)
 	}
-	if err := validate(r.request.GetPipeline()); err != nil {
+	return nil
+}
+
+// parse reads the record's request.
+func (r *record) parse(request []byte) error {
+	r.request = &jobpb.PrepareJobRequest{}
+	err := proto.Unmarshal(request, r.request)
+	if err == nil {
+		err = validate(r.request.GetPipeline())
+	}
+	if err != nil {
 		return fmt.Errorf("its pipeline: %w", err)
 	}
 	return nil
 }
 
-func readRecord(path string, id beam.JobID, s *sealer) (*record, error) {
+func openRecord(path string, id beam.JobID, s *sealer) (r *record, request []byte, err error) {
 	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return decodeRecord(id, content, s)
+}
+
+// readRecord reads all of it.
+func readRecord(path string, id beam.JobID, s *sealer) (*record, error) {
+	r, request, err := openRecord(path, id, s)
 	if err != nil {
 		return nil, err
 	}
-	return decodeRecord(id, content, s)
+	return r, r.parse(request)
 }

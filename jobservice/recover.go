@@ -1,7 +1,6 @@
 package jobservice
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
-	"google.golang.org/protobuf/proto"
 
 	"fresnel/internal/beam"
 )
@@ -50,7 +48,7 @@ func (s *Service) asksDurable(j *job) (durable bool) {
 // it can live with.
 func (s *Service) enrol(j *job, durable bool) error {
 	if durable {
-		if err := s.store.sync(artifactsOf(j)); err != nil {
+		if err := s.store.sync(j.artifacts()); err != nil {
 			return enrolError(err)
 		}
 	}
@@ -84,7 +82,7 @@ func enrolError(err error) error {
 
 // warnOfMemory tells a job that asked for the disk that there is none.
 func (j *job) warnOfMemory() {
-	if ParseOptions(j.options).Str("durability", "") != "disk" {
+	if ParseOptions(j.getOptions()).Str("durability", "") != "disk" {
 		return
 	}
 	j.mu.Lock()
@@ -126,7 +124,7 @@ func (s *Service) Recover(ctx context.Context) error {
 // load puts a job of the data directory in the table.
 func (s *Service) load(id beam.JobID) error {
 	dir := &jobDir{path: s.data.job(id), seal: s.data.seal}
-	r, err := readRecord(dir.recordPath(), id, s.data.seal)
+	r, request, err := openRecord(dir.recordPath(), id, s.data.seal)
 	if errors.Is(err, fs.ErrNotExist) {
 		return os.RemoveAll(dir.path) // the rest of a job that began or ended in a crash
 	}
@@ -139,8 +137,33 @@ func (s *Service) load(id beam.JobID) error {
 		return err
 	}
 	j := restoredJob(dir, t, s)
+	if err := j.restorePipeline(request, t.metrics); err != nil {
+		return err
+	}
 	j.sortOut()
 	return s.add(j)
+}
+
+// restorePipeline gives a job of the data directory what its record and its log have in
+// bytes. Those of a job that has ended stay bytes.
+func (j *job) restorePipeline(request, metrics []byte) error {
+	r := &j.dir.record
+	if r.Phase == phaseEnded {
+		p, err := pastOf(request, metrics)
+		if err == nil {
+			j.become(p)
+		}
+		return err
+	}
+	if err := r.parse(request); err != nil {
+		return err
+	}
+	j.pipeline, j.options = r.request.GetPipeline(), r.request.GetPipelineOptions()
+	j.size = len(request)
+	if terminal(j.state) {
+		j.final = j.parseMetrics(metrics)
+	}
+	return nil
 }
 
 // reopen reads the log, and opens it for more.
@@ -165,24 +188,18 @@ func restoredJob(dir *jobDir, t *told, s *Service) *job {
 	r := dir.record
 	j := &job{
 		id: r.ID, name: r.Name, token: randomHex(16),
-		pipeline: r.request.GetPipeline(),
-		options:  r.request.GetPipelineOptions(),
-		created:  r.Prepared,
-		started:  r.Started,
-		log:      s.log.With("job", string(r.ID)),
-		history:  t.history,
-		states:   t.states,
-		state:    t.state,
-		since:    t.since,
-		staged:   true,
-		drain:    make(chan struct{}),
-		halt:     make(chan struct{}),
-		dir:      dir,
-		epoch:    r.Epoch,
-		size:     proto.Size(r.request),
-	}
-	if terminal(t.state) {
-		j.final = cmp.Or(t.metrics, &jobpb.MetricResults{})
+		created: r.Prepared,
+		started: r.Started,
+		log:     s.log.With("job", string(r.ID)),
+		history: t.history,
+		states:  t.states,
+		state:   t.state,
+		since:   t.since,
+		staged:  true,
+		drain:   make(chan struct{}),
+		halt:    make(chan struct{}),
+		dir:     dir,
+		epoch:   r.Epoch,
 	}
 	if t.state == failed {
 		j.failure = t.lastError

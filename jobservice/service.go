@@ -374,26 +374,13 @@ func (s *Service) sweep() {
 	defer s.stagings.Unlock()
 	live := map[string]bool{}
 	for _, j := range s.all() {
-		for _, sum := range artifactsOf(j) {
+		for _, sum := range j.artifacts() {
 			live[sum] = true
 		}
 	}
 	if err := s.store.sweep(live); err != nil {
 		s.log.Warn("old artifacts cannot be removed", "error", err)
 	}
-}
-
-// artifactsOf returns the hashes of the artifacts that a job's environments name.
-func artifactsOf(j *job) []string {
-	var sums []string
-	for _, env := range j.submission("").Pipeline.GetComponents().GetEnvironments() {
-		for _, dep := range env.GetDependencies() {
-			if _, sum, err := locate(dep); err == nil && sum != "" {
-				sums = append(sums, sum)
-			}
-		}
-	}
-	return sums
 }
 
 // newID makes a job id that people can read and no other server gives out.

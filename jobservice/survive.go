@@ -83,15 +83,20 @@ func (j *job) compactLog() {
 	}
 }
 
-// settle brings the end of a job to its directory.
+// settle brings the end of a job to its directory, and keeps little of it in memory.
 func (j *job) settle() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !terminal(j.state) || j.settled() {
+	if !terminal(j.state) || j.past != nil && j.settled() {
 		return
 	}
-	if err := j.dir.end(&j.history); err != nil {
-		j.log.Error("the end of the job cannot be written", "error", err)
+	if !j.settled() {
+		if err := j.dir.end(&j.history); err != nil {
+			j.log.Error("the end of the job cannot be written", "error", err)
+		}
+	}
+	if j.past == nil && j.settled() {
+		j.pack()
 	}
 }
 

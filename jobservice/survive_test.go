@@ -480,11 +480,11 @@ func TestWhatCannotBeReadIsLeftAlone(t *testing.T) {
 		id, other := f.submit(nil), f.submit(nil)
 		whole := must(os.ReadFile(filepath.Join(dir, "jobs", id, "record")))
 		for n := range whole {
-			if _, err := decodeRecord(beam.JobID(id), whole[:n], f.service.data.seal); err == nil {
+			if _, _, err := decodeRecord(beam.JobID(id), whole[:n], f.service.data.seal); err == nil {
 				t.Errorf("a record cut to %d of %d bytes is read", n, len(whole))
 			}
 		}
-		if _, err := decodeRecord(beam.JobID(other), whole, f.service.data.seal); err == nil {
+		if _, _, err := decodeRecord(beam.JobID(other), whole, f.service.data.seal); err == nil {
 			t.Error("another job's record is read")
 		}
 		dir = crash(t, dir)
