@@ -109,6 +109,7 @@ func (b *bench) known(ctx context.Context) ([]workload, error) {
 
 // measure runs a workload once, on a server of its own.
 func (b *bench) measure(ctx context.Context, engine string, w workload) (figures, error) {
+	touchMemory()
 	if w.Name == mainJob {
 		return b.mainJob(ctx)
 	}
