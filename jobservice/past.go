@@ -16,7 +16,7 @@ import (
 // small part of what the messages take that they are read into, and of the
 // pipeline nothing where the job's record has it.
 type past struct {
-	pipeline  []byte // nil: the record has it
+	pipeline  []byte // nil where the record has it
 	options   []byte
 	metrics   []byte
 	artifacts []string // hashes of those that the pipeline's environments name
@@ -33,7 +33,7 @@ func (p *past) size() int {
 // pack makes a job that has ended, and is settled, its past. The caller holds the
 // lock.
 func (j *job) pack() {
-	p := &past{artifacts: artifactsIn(j.pipeline.GetComponents().GetEnvironments())}
+	p := &past{artifacts: artifactsOf(j.pipeline)}
 	var err error
 	if p.options, err = proto.Marshal(j.options); err == nil {
 		p.metrics, err = proto.Marshal(j.final)
@@ -62,7 +62,7 @@ func (j *job) getPipeline() (*pipepb.Pipeline, error) {
 	switch {
 	case j.past == nil:
 		return j.pipeline, nil
-	case j.past.pipeline != nil:
+	case j.dir == nil:
 		p := &pipepb.Pipeline{}
 		return p, proto.Unmarshal(j.past.pipeline, p)
 	}
@@ -121,16 +121,21 @@ func (j *job) artifacts() []string {
 	if j.past != nil {
 		return j.past.artifacts
 	}
-	return artifactsIn(j.pipeline.GetComponents().GetEnvironments())
+	return artifactsOf(j.pipeline)
 }
 
-func artifactsIn(environments map[string]*pipepb.Environment) []string {
+func artifactsOf(p *pipepb.Pipeline) []string {
 	var sums []string
-	for _, env := range environments {
-		for _, dep := range env.GetDependencies() {
-			if _, sum, err := locate(dep); err == nil && sum != "" {
-				sums = append(sums, sum)
-			}
+	for _, env := range p.GetComponents().GetEnvironments() {
+		sums = appendArtifacts(sums, env)
+	}
+	return sums
+}
+
+func appendArtifacts(sums []string, env *pipepb.Environment) []string {
+	for _, dep := range env.GetDependencies() {
+		if _, sum, err := locate(dep); err == nil && sum != "" {
+			sums = append(sums, sum)
 		}
 	}
 	return sums
@@ -138,24 +143,25 @@ func artifactsIn(environments map[string]*pipepb.Environment) []string {
 
 // pastOf is the past of a job of which a record has the request. Of a thousand
 // pipelines that nobody may ask for only what names artifacts is read.
-func pastOf(request []byte, metrics []byte) (*past, error) {
+func pastOf(request []byte) (*past, error) {
 	const ( // fields of the messages that these are in
 		inRequestPipeline, inRequestOptions = 1, 2
 		inPipelineComponents                = 1
 		inComponentsEnvironments            = 5
 		inEntryValue                        = 2
 	)
-	p := &past{metrics: metrics}
-	environments := map[string]*pipepb.Environment{}
+	p := &past{}
 	err := within(request, func(b []byte) error {
 		env := &pipepb.Environment{}
-		environments[fmt.Sprint(len(environments))] = env
-		return proto.Unmarshal(b, env)
+		if err := proto.Unmarshal(b, env); err != nil {
+			return err
+		}
+		p.artifacts = appendArtifacts(p.artifacts, env)
+		return nil
 	}, inRequestPipeline, inPipelineComponents, inComponentsEnvironments, inEntryValue)
 	if err != nil {
 		return nil, fmt.Errorf("its environments: %w", err)
 	}
-	p.artifacts = artifactsIn(environments)
 	return p, within(request, func(b []byte) error {
 		p.options = append(p.options, b...)
 		return nil

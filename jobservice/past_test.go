@@ -1,6 +1,7 @@
 package jobservice
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -84,6 +85,21 @@ func TestArtifactsOfEndedJobsAreKept(t *testing.T) {
 	})
 }
 
+func TestWhatIsBesideAnUnreadablePipelineIsLeftAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, dir string) {
+		f := serveData(t, newRecorder(true), dir)
+		r := record{recordHead: recordHead{ID: "x", Phase: phaseRuns}, request: &jobpb.PrepareJobRequest{}}
+		content := must(r.encode(f.service.data.seal))
+		job := filepath.Join(crash(t, dir), "jobs", "x")
+		if err := errors.Join(os.Mkdir(job, 0o700), os.WriteFile(filepath.Join(job, "record"), content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		f = serveData(t, newRecorder(true), filepath.Dir(filepath.Dir(job)))
+		wantEqual(t, "jobs", len(f.service.Jobs()), 0)
+		wantEqual(t, "files", len(must(os.ReadDir(job))), 1)
+	})
+}
+
 func TestWhatIsCutOffHasNoPast(t *testing.T) {
 	t.Parallel()
 	stored := func(content string) []*pipepb.ArtifactInformation {
@@ -92,9 +108,9 @@ func TestWhatIsCutOffHasNoPast(t *testing.T) {
 	}
 	deps := map[string][]*pipepb.ArtifactInformation{"e": stored("a"), "f": stored("b")}
 	request := must(proto.Marshal(&jobpb.PrepareJobRequest{Pipeline: withDeps(deps)}))
-	wantEqual(t, "artifacts", len(must(pastOf(request, nil)).artifacts), 2)
+	wantEqual(t, "artifacts", len(must(pastOf(request)).artifacts), 2)
 	for i := 1; i < len(request); i++ {
-		if _, err := pastOf(request[:i], nil); err == nil {
+		if _, err := pastOf(request[:i]); err == nil {
 			t.Errorf("%d of %d bytes are read", i, len(request))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/protobuf/proto"
 
 	"fresnel/internal/beam"
 )
@@ -131,39 +132,39 @@ func (s *Service) load(id beam.JobID) error {
 	if err != nil {
 		return err
 	}
+	var p *past
+	if r.Phase == phaseEnded {
+		p, err = pastOf(request)
+	} else {
+		err = r.parse(request)
+	}
+	if err != nil {
+		return err
+	}
 	dir.record = *r
 	t, err := dir.reopen(s)
 	if err != nil {
 		return err
 	}
 	j := restoredJob(dir, t, s)
-	if err := j.restorePipeline(request, t.metrics); err != nil {
-		return err
-	}
+	j.restore(p, t.metrics)
 	j.sortOut()
 	return s.add(j)
 }
 
-// restorePipeline gives a job of the data directory what its record and its log have in
-// bytes. Those of a job that has ended stay bytes.
-func (j *job) restorePipeline(request, metrics []byte) error {
-	r := &j.dir.record
-	if r.Phase == phaseEnded {
-		p, err := pastOf(request, metrics)
-		if err == nil {
-			j.become(p)
-		}
-		return err
+// restore gives a job of the data directory its pipeline, or its past, and the
+// metrics in its log.
+func (j *job) restore(p *past, metrics []byte) {
+	if p != nil {
+		p.metrics = metrics
+		j.become(p)
+		return
 	}
-	if err := r.parse(request); err != nil {
-		return err
-	}
-	j.pipeline, j.options = r.request.GetPipeline(), r.request.GetPipelineOptions()
-	j.size = len(request)
+	r := j.dir.record.request
+	j.pipeline, j.options, j.size = r.GetPipeline(), r.GetPipelineOptions(), proto.Size(r)
 	if terminal(j.state) {
 		j.final = j.parseMetrics(metrics)
 	}
-	return nil
 }
 
 // reopen reads the log, and opens it for more.
