@@ -102,7 +102,8 @@ type Worker interface {
 	// endpoint, as in LOOPBACK, has none.
 	Status(ctx context.Context) (string, error)
 	// CPU is the time that the worker's processes have taken; ok is false if they are
-	// not known here: of EXTERNAL and LOOPBACK environments, and of containers.
+	// not known here: of containers, and of EXTERNAL workers of other machines or
+	// users. What shares a process with the worker counts as well.
 	CPU() (t time.Duration, ok bool)
 	// Fail gives the worker up: its bundles fail with err, it is stopped, and the
 	// pool starts another one.

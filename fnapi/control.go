@@ -17,7 +17,7 @@ func (s *Server) Control(stream fnpb.BeamFnControl_ControlServer) error {
 	if err != nil {
 		return err
 	}
-	if err := w.attach(); err != nil {
+	if err := w.attach(stream.Context()); err != nil {
 		return status.Error(codes.AlreadyExists, err.Error())
 	}
 	ends := make(chan error, 2)

@@ -62,6 +62,7 @@ func (e *external) launch(ctx context.Context, w *worker) (handle, error) {
 		return nil, unreachable(address, err)
 	}
 	client := fnpb.NewBeamFnExternalWorkerPoolClient(conn)
+	w.foreign.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	here := service(w.endpoint)

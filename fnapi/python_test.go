@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +179,12 @@ func TestPythonHarness(t *testing.T) {
 			if err != nil || len(infos) != len(result.Monitoring) {
 				t.Errorf("%d of %d short ids were resolved: %v", len(infos), len(result.Monitoring), err)
 			}
+		}
+	})
+
+	t.Run("shows its program's CPU time", func(t *testing.T) {
+		if took, ok := w.CPU(); runtime.GOOS == "linux" && (!ok || took < 100*time.Millisecond || took > time.Hour) {
+			t.Errorf("%v, %v: importing Beam alone takes a second", took, ok)
 		}
 	})
 

@@ -14,6 +14,7 @@ import (
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -35,6 +36,7 @@ type worker struct {
 	process  atomic.Int64 // its id, if it is a child of this process
 	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
 	talks    atomic.Bool  // its log comes here
+	foreign  atomic.Bool  // a service of somebody else's started it
 	// acknowledges: it has answered to what it was told of stages.
 	acknowledges atomic.Bool
 
@@ -43,12 +45,16 @@ type worker struct {
 
 	control *outbox[*fnpb.InstructionRequest]
 	infos   infoCache
-	status  *statusCalls
+	// process of a foreign worker, 0 if it is not known; looked for when first asked.
+	host     int
+	findHost sync.Once
+	status   *statusCalls
 
 	mu       sync.Mutex
 	attached bool
-	pool     *pool // the lease
-	fate     error // why it is gone
+	peer     *peer.Peer // of the control stream
+	pool     *pool      // the lease
+	fate     error      // why it is gone
 	bundles  map[string]*running
 	calls    map[string]answerFunc
 	streams  []*dataStream
@@ -83,13 +89,14 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 func (w *worker) ID() string { return w.id }
 
 // attach makes w connected; a worker has one control stream in its life.
-func (w *worker) attach() error {
+func (w *worker) attach(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.attached {
 		return fmt.Errorf("worker %s has a control stream already", w.id)
 	}
 	w.attached = true
+	w.peer, _ = peer.FromContext(ctx)
 	close(w.connected)
 	return nil
 }

@@ -62,7 +62,7 @@ func def[T int | float64 | time.Duration](option *T, value T) {
 
 func (e *Engine) build(spec Spec) {
 	for i, p := range spec.Pools {
-		e.pools = append(e.pools, newPool(i, p, len(spec.Stages)))
+		e.pools = append(e.pools, newPool(i, p, len(spec.Stages), spec.Options.Streaming))
 	}
 	for i, s := range spec.Stages {
 		def(&s.MaxEntryRows, math.MaxInt)
@@ -72,7 +72,7 @@ func (e *Engine) build(spec Spec) {
 		if s.Role != Sink {
 			st.pool = e.pools[s.Pool]
 			st.pool.stages = append(st.pool.stages, st)
-			st.cost = newCost(st.pool.PerBundle)
+			st.cost, st.pairing = newCost(st.pool.PerBundle), newPairing()
 		}
 	}
 }

@@ -25,6 +25,7 @@ func (e *Engine) bundleDone(ev *BundleDone) {
 	}
 	e.stop(b)
 	e.timed(b, ev.Outcome.Elapsed)
+	b.stage.pairing.ended()
 	b.stage.cost.measure(b.size.elements, b.took(ev.Outcome.Elapsed, e.now))
 	b.stage.yield.measure(b.size.elements, ev.Outcome.Outputs)
 	b.state, b.outcome = finished, &ev.Outcome

@@ -69,7 +69,8 @@
 // at a time, a Python worker is so kept at three quarters, in bundles of five.
 //
 // A worker takes as many bundles at once as it has slots, and more of a stage
-// whose code is found to wait rather than to compute (width.go).
+// whose code is found to wait rather than to compute (width.go). In a bounded job,
+// a bundle that is seen to keep its worker busy is the only one (pairing.go).
 //
 // In a bounded job, a stage that owns state lets the worker finish what is
 // upstream first, so that the elements of a key come together (gather.go).

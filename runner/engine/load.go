@@ -1,13 +1,18 @@
 package engine
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Whether the code of a stage computes shows, where a worker is a process of this
 // machine, in the CPU time that it takes: what it took over a span, against the
-// clock. The engine asks for it before it widens a stage, and not otherwise.
+// time of that in which it had bundles. The engine asks for it before it widens a
+// stage, and to see whether bundles should run in pairs, and not otherwise.
 
 const (
-	// loadSpan is how long a worker is looked at; systems count CPU time in steps of
+	// loadSpan is how long a worker is looked at: interpreters stop for some
+	// milliseconds to collect garbage, and some systems count CPU time in steps of
 	// 10 ms.
 	loadSpan = instant(100 * time.Millisecond)
 	// loadFresh is for how long what was seen holds.
@@ -39,19 +44,46 @@ type load struct {
 	share  float64
 	seen   instant
 	unseen bool
+	// busy is how much of the span so far it had bundles, bundles the same for each
+	// of them, summed; stages are theirs.
+	busy, bundles instant
+	stages        []*stage
 }
 
-// look takes in the CPU time.
-func (l *load) look(cpu time.Duration, now instant) {
+// pass notes that n bundles, one or more, were in flight for some time.
+func (l *load) pass(dt instant, n int) {
+	l.busy += dt
+	l.bundles += dt * instant(n)
+}
+
+// begin notes that a bundle of the stage begins.
+func (l *load) begin(st *stage) {
+	if !slices.Contains(l.stages, st) {
+		l.stages = append(l.stages, st)
+	}
+}
+
+// look takes in the CPU time, and tells whether a span has ended that says
+// something.
+func (l *load) look(cpu time.Duration, now instant) bool {
 	l.unseen = cpu < 0
 	span := now - l.at
 	switch {
 	case l.unseen || l.at > 0 && span < loadSpan:
-		return
-	case l.at > 0 && span <= loadFresh:
-		l.share, l.seen = float64(instant(cpu)-l.cpu)/float64(span), now
+		return false
+	case l.at > 0 && span <= loadFresh && l.busy >= loadSpan/2:
+		l.share, l.seen = float64(instant(cpu)-l.cpu)/float64(l.busy), now
 	}
 	l.cpu, l.at = instant(cpu), now
+	return l.seen == now
+}
+
+// anew begins a span with the bundles that are in flight.
+func (l *load) anew(running []*bundle) {
+	l.busy, l.bundles, l.stages = 0, 0, l.stages[:0]
+	for _, b := range running {
+		l.begin(b.stage)
+	}
 }
 
 // fresh tells whether the share is that of now.
@@ -63,8 +95,20 @@ func (e *Engine) workerLoads(ev *WorkerLoads) {
 	p.asked, p.nextLook = false, e.now+loadSpan
 	for _, l := range ev.Loads {
 		if w := p.find(l.Worker); w != nil {
-			w.cpu.look(l.CPU, max(e.now, 1))
+			w.pass(e.now)
+			w.look(l.CPU, max(e.now, 1))
+			p.alone = p.alone && !w.cpu.unseen
 		}
+	}
+}
+
+// look takes in the CPU time of the worker.
+func (w *worker) look(cpu time.Duration, now instant) {
+	if w.cpu.look(cpu, now) {
+		w.cpu.judge()
+	}
+	if w.cpu.at == now {
+		w.cpu.anew(w.running)
 	}
 }
 

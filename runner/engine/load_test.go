@@ -58,7 +58,13 @@ func TestRestrictionsAreNotWidenedBlindly(t *testing.T) {
 
 func TestAnOldShareIsNotUsed(t *testing.T) {
 	var l load
-	look := func(cpu, at time.Duration) { l.look(cpu, instant(at)) }
+	last := time.Second
+	look := func(cpu, at time.Duration) {
+		l.pass(instant(at-last), 1)
+		if last = at; l.look(cpu, instant(at)) || l.at == instant(at) {
+			l.anew(nil)
+		}
+	}
 	look(0, time.Second)
 	look(10*time.Millisecond, time.Second+10*time.Millisecond)
 	if l.fresh(instant(time.Second + 10*time.Millisecond)) {

@@ -20,9 +20,9 @@ type workshop struct {
 
 	fixed, response time.Duration
 	// element is the work of one, by stage; waits tells whether it is waiting
-	// rather than computing.
-	element map[int]time.Duration
-	waits   bool
+	// rather than computing, parallel whether a core is there for each bundle.
+	element         map[int]time.Duration
+	waits, parallel bool
 	// emit tells what a bundle leaves; arrivals come from outside, through a source
 	// that never ends.
 	emit    func(b Bundle) Outcome
@@ -212,7 +212,7 @@ func (w *workshop) until(end time.Duration) {
 
 // share is the number of jobs that share the interpreter with a job at work.
 func (w *workshop) share(j *job) int {
-	if w.waits {
+	if w.waits || w.parallel {
 		return 1
 	}
 	n := 0
@@ -248,9 +248,7 @@ func (w *workshop) work(dt time.Duration) {
 	}
 	for id := range seen {
 		w.busy[id] += dt
-		if !w.waits && slices.ContainsFunc(w.running, func(j *job) bool { return j.Worker == id && j.left > 0 }) {
-			w.cpu[id] += dt
-		}
+		w.cpu[id] += w.computed(id, dt)
 	}
 	for i, j := range w.running {
 		if j.left <= 0 {
@@ -260,6 +258,23 @@ func (w *workshop) work(dt time.Duration) {
 			j.left, j.done = 0, w.now+dt+w.response
 		}
 	}
+}
+
+// computed is the CPU time that a worker takes in dt.
+func (w *workshop) computed(id int, dt time.Duration) time.Duration {
+	n := 0
+	for _, j := range w.running {
+		if j.Worker == id && j.left > 0 {
+			n++
+		}
+	}
+	switch {
+	case w.waits:
+		return 0
+	case w.parallel:
+		return dt * time.Duration(n)
+	}
+	return dt * time.Duration(min(n, 1))
 }
 
 func (w *workshop) finish() {

@@ -17,6 +17,8 @@ type pool struct {
 	ready  bitset
 	// picks counts bundles started, for the age of what waits.
 	picks int
+	// alone: a bundle whose code computes has its worker for itself (pairing.go).
+	alone bool
 	// asked: the CPU times of its workers are on their way; nextLook is when it is
 	// worth to ask again.
 	asked    bool
@@ -65,6 +67,7 @@ func (w *worker) pass(now instant) {
 	}
 	if n := len(w.running); n > 0 {
 		w.served += dt / instant(n)
+		w.cpu.pass(dt, n)
 	}
 }
 
@@ -80,7 +83,8 @@ func (b *bundle) load() int {
 }
 
 // free is how many bundles of the stage the worker has slots for. Bundles that
-// wait take one slot of those that compute, all together, and leave the last.
+// wait take one slot of those that compute, all together, and leave the last; one
+// that should run alone takes all.
 func (w *worker) free(st *stage) int {
 	if w.leaving {
 		return 0
@@ -90,9 +94,12 @@ func (w *worker) free(st *stage) int {
 	}
 	compute, wait := 0, 0
 	for _, b := range w.running {
-		if b.stage.waits() {
+		switch {
+		case b.stage.waits():
 			wait = min(1, w.slots-1)
-		} else {
+		case b.stage.alone():
+			compute = w.slots
+		default:
 			compute++
 		}
 	}
@@ -102,6 +109,7 @@ func (w *worker) free(st *stage) int {
 func (w *worker) begin(b *bundle, now instant) {
 	w.pass(now)
 	w.running = append(w.running, b)
+	w.cpu.begin(b.stage)
 	w.load += b.load()
 	b.worker, b.started, b.servedAt = w, now, w.served
 }
@@ -120,8 +128,8 @@ func (w *worker) end(b *bundle, now instant) {
 // shortestWait keeps the clock's ticks from being finer than clocks are.
 const shortestWait = instant(200 * time.Microsecond)
 
-func newPool(index int, spec PoolSpec, stages int) *pool {
-	p := &pool{PoolSpec: spec, index: index, ready: newBitset(stages)}
+func newPool(index int, spec PoolSpec, stages int, streaming bool) *pool {
+	p := &pool{PoolSpec: spec, index: index, ready: newBitset(stages), alone: spec.Measurable && !spec.Native && !streaming}
 	if spec.Native {
 		def(&p.PerBundle, 50*time.Microsecond)
 	}
@@ -158,7 +166,11 @@ func (p *pool) add(id int, now instant) *worker {
 func (p *pool) slotsOf(st *stage) int {
 	n := 0
 	for _, w := range p.workers {
-		if w != nil && !w.leaving {
+		switch {
+		case w == nil || w.leaving:
+		case st.alone():
+			n++
+		default:
 			n += max(w.slots, st.width.n)
 		}
 	}

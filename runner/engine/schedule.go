@@ -7,6 +7,7 @@ func (e *Engine) schedule() {
 	for _, p := range e.pools {
 		for !p.ready.empty() && e.startOne(p) {
 		}
+		e.watch(p)
 	}
 }
 

@@ -31,6 +31,7 @@ func (s *sim) step(ev Event) {
 		}
 	}
 	s.asked = append(s.asked, r.Splits...)
+	s.wanted = append(s.wanted, r.Loads...)
 	s.state, s.wake = r.State, r.Wake
 	if !s.wake.IsZero() && !s.wake.After(s.now) {
 		s.failf("wants to be woken in the past")

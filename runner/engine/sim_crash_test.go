@@ -138,7 +138,7 @@ func (s *sim) comeBack(p *simPast) {
 	for _, b := range s.running {
 		s.old = append(s.old, b.ID)
 	}
-	s.running, s.asked, s.failed = nil, nil, nil
+	s.running, s.asked, s.failed, s.wanted = nil, nil, nil, nil
 	clear(s.finished)
 	clear(s.done)
 	clear(s.workers)

@@ -128,8 +128,8 @@ func newSimPlan(rng *rand.Rand) *simPlan {
 	p := &planner{Rand: rng, used: map[collection]bool{}, unruly: map[collection]bool{}}
 	p.plan.pools = []PoolSpec{
 		{Name: "go", Native: true, Slots: 2 + rng.IntN(4)},
-		{Name: "py", Slots: 1 + rng.IntN(3)},
-		{Name: "js", Slots: 1 + rng.IntN(2)},
+		{Name: "py", Slots: 1 + rng.IntN(3), Measurable: rng.IntN(2) == 0},
+		{Name: "js", Slots: 1 + rng.IntN(2), Measurable: rng.IntN(2) == 0},
 	}
 	p.plan.options = Options{
 		Streaming: rng.IntN(2) == 0, UserRetries: -1, LostRetries: -1, Backoff: 10 * time.Millisecond,

@@ -113,6 +113,9 @@ type sim struct {
 	done      map[BundleID]*simBundle      // their bundles
 	failed    []*simBundle                 // to be tried again
 	asked     []SplitRequest               // not answered
+	wanted    []int                        // pools whose loads are, not answered
+	took      map[[2]int]time.Duration     // by workers, of CPU time
+	told      time.Time                    // when that was told
 	workers   map[[2]int]bool              // that are up
 	old       []BundleID                   // for late answers
 	input     []beam.EventTime
@@ -189,7 +192,7 @@ func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
 		order: map[simOrder]int{}, after: map[simArrival]CommitSeq{}, workers: map[[2]int]bool{},
 		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, faults: rng.IntN(12),
 		drains: rng.IntN(5) == 0, image: map[string][]byte{}, resent: map[[2]int]bool{},
-		written: map[[2]int]written{}}
+		written: map[[2]int]written{}, took: map[[2]int]time.Duration{}}
 	if plan.options.Durable {
 		s.crashes = rng.IntN(6)
 		s.halts = rng.IntN(4)
@@ -254,6 +257,7 @@ func (s *sim) next() {
 	may(1, len(s.leaving) > 0, s.loseLeaving)
 	may(2, s.crew(1) < 3 || s.crew(2) < 2, s.addWorker)
 	may(3, len(s.asked) > 0, s.answer)
+	may(3, len(s.wanted) > 0, s.tellLoads)
 	may(3, s.writable() != nil, s.write)
 	may(2, s.durable < s.seq, s.sync)
 	may(1, s.crashes > 0 && s.rng.IntN(4) == 0, s.crash)

@@ -56,6 +56,7 @@ type backlog struct {
 	cost              cost
 	yield             yield
 	width             width
+	pairing           pairing
 }
 
 // amount counts blocks and what is in them.
