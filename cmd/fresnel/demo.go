@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fresnel/examples/cdn"
+	"fresnel/internal/scratch"
 )
 
 // demoConfig is what the flags of demo set.
@@ -93,11 +94,11 @@ func (d *demonstration) start(ctx context.Context) (err error) {
 
 // submit starts the server and the pipeline's program, as `fresnel run` does.
 func (d *demonstration) submit(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "fresnel-demo-")
+	dir, remove, err := scratch.Dir("fresnel-demo-")
 	if err != nil {
 		return err
 	}
-	d.closeLater(func() { _ = os.RemoveAll(dir) })
+	d.closeLater(remove)
 	pipeline, err := cdn.WritePipeline(dir)
 	if err != nil {
 		return err

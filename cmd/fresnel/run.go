@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"fresnel/internal/scratch"
 	"fresnel/jobservice/jobclient"
 	wheel "fresnel/python"
 )
@@ -185,7 +187,10 @@ func (p *client) run(ctx context.Context) error {
 	cmd.Env = append(os.Environ(), p.environ()...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = interruptGrace
+	cmd.SysProcAttr = followsUs()
+	runtime.LockOSThread() // which lives until the program has ended
 	err = cmd.Run()
+	runtime.UnlockOSThread()
 	var exit *exec.ExitError
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -284,11 +289,16 @@ func (p *client) installHook() (remove func(), err error) {
 	if p.hook != "" {
 		return func() {}, nil
 	}
-	if p.hook, err = os.MkdirTemp("", "fresnel-run-"); err != nil {
+	p.hook, remove, err = scratch.Dir("fresnel-run-")
+	if err != nil {
 		return nil, err
 	}
 	for name, text := range map[string][]byte{"sitecustomize": hook, "fresnel_elements": wheel.Elements, "fresnel_leaving": wheel.Leaving} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(p.hook, name+".py"), text, 0o644))
 	}
-	return func() { _ = os.RemoveAll(p.hook) }, err // it is in a temporary directory
+	if err != nil {
+		remove()
+		return nil, err
+	}
+	return remove, nil
 }

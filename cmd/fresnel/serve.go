@@ -23,6 +23,7 @@ import (
 	"fresnel/connectors/mysql"
 	"fresnel/connectors/sequence"
 	"fresnel/fnapi"
+	"fresnel/internal/scratch"
 	"fresnel/jobservice"
 	"fresnel/runner"
 )
@@ -108,6 +109,8 @@ type server struct {
 	grpc      *grpc.Server
 	data      *jobservice.DataDir // nil: jobs live in memory
 	temp      string              // for artifacts, where there is no data directory
+	// removeTemp is nil until it is made.
+	removeTemp func()
 }
 
 // startServer starts a server that keeps its jobs in p.
@@ -156,7 +159,7 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 	if s.data, err = p.open(c.durability, log); err != nil {
 		return err
 	}
-	if s.temp, err = os.MkdirTemp("", "fresnel-"); err != nil {
+	if s.temp, s.removeTemp, err = scratch.Dir("fresnel-serve-"); err != nil {
 		return err
 	}
 	harnesses := fnapi.Config{Listen: net.JoinHostPort(literal(c.host), "0"), Log: log, Processes: strings.EqualFold(c.environment, "process")}
@@ -218,7 +221,9 @@ func (s *server) close() {
 	if s.data != nil && ended {
 		_ = s.data.Close() // else, or if that fails, it is unlocked when the process ends
 	}
-	_ = os.RemoveAll(s.temp)
+	if s.removeTemp != nil {
+		s.removeTemp()
+	}
 }
 
 // stopGracefully lets clients read their last messages, for a short time.

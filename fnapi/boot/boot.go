@@ -30,6 +30,7 @@ import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 
 	"fresnel/fnapi/boot/python"
+	"fresnel/internal/scratch"
 )
 
 // Config is the command line of a container's entry point. Only ID and
@@ -161,11 +162,11 @@ func (c Config) say(line string) {
 }
 
 // workDir is the directory to work in and what to do with it at the end: the
-// options, which may hold passwords, do not stay.
+// options, which may hold passwords, do not stay. Those of a worker that is killed
+// stay until the next one starts.
 func workDir(dir string) (string, func(), error) {
 	if dir != "" {
 		return dir, func() { _ = os.Remove(filepath.Join(dir, optionsFile)) }, os.MkdirAll(dir, 0o700) // it may not have been written
 	}
-	dir, err := os.MkdirTemp("", "fresnel-worker-")
-	return dir, func() { _ = os.RemoveAll(dir) }, err // what stays is in a temporary directory
+	return scratch.Dir("fresnel-worker-")
 }
