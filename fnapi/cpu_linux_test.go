@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -40,5 +41,19 @@ func TestCPUTimeIsThatOfDescendantsToo(t *testing.T) {
 	_ = cmd.Wait()
 	if took, ok := processorTime(pid); ok {
 		t.Errorf("what is gone has taken %v", time.Duration(took))
+	}
+}
+
+// TestWeAreNotOfAWorkersFamily, though the program that is one may have started
+// this server.
+func TestWeAreNotOfAWorkersFamily(t *testing.T) {
+	t.Parallel()
+	var seen []int
+	_, ok := ofFamily(os.Getppid(), func(pid int) (int64, bool) {
+		seen = append(seen, pid)
+		return 0, true
+	})
+	if !ok || !slices.Contains(seen, os.Getppid()) || slices.Contains(seen, os.Getpid()) {
+		t.Errorf("of %d, the child of %d: %v", os.Getpid(), os.Getppid(), seen)
 	}
 }
