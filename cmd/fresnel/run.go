@@ -293,7 +293,8 @@ func (p *client) installHook() (remove func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, text := range map[string][]byte{"sitecustomize": hook, "fresnel_elements": wheel.Elements, "fresnel_leaving": wheel.Leaving} {
+	for name, text := range map[string][]byte{"sitecustomize": hook, "fresnel_elements": wheel.Elements, "fresnel_leaving": wheel.Leaving,
+		"fresnel_sampling": wheel.Sampling} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(p.hook, name+".py"), text, 0o644))
 	}
 	if err != nil {

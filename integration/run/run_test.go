@@ -82,11 +82,12 @@ func TestAPinnedPackageIsInstalledForTheWorkers(t *testing.T) {
 }
 
 // TestAProgramThatSaysNothingRunsHere: it reads its words strictly, and makes its
-// pipelines without options. One that names its runner keeps it, and that is told.
+// pipelines without options. One that names its runner keeps it, and that is told. Its
+// bundles do not wait for what samples them.
 func TestAProgramThatSaysNothingRunsHere(t *testing.T) {
 	t.Parallel()
 	out := output(t, nil, fresnel(t), "run", "--python="+python(t), "testdata/plain.py", "--name=Ada")
-	for _, want := range []string{"hello Ada", "again Ada", "asks for DirectRunner", "elsewhere Ada", "fresnel: DONE"} {
+	for _, want := range []string{"sampled often: True", "hello Ada", "again Ada", "asks for DirectRunner", "elsewhere Ada", "fresnel: DONE"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q:\n%s", want, out)
 		}

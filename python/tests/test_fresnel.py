@@ -370,6 +370,9 @@ def test_state_that_is_refused_fails_the_bundle():
 def test_what_samples_a_bundle_does_not_hold_it_up():
     original = statesampler.StateSampler.__init__
     _sampling.install()
+    installed = statesampler.StateSampler.__init__
+    _sampling.install()
+    assert statesampler.StateSampler.__init__ is installed
     try:
         slow = 0
         for i in range(6):

@@ -17,8 +17,8 @@ Third, jobs: their ids are written down, in the file `jobs` beside this one, so 
 on an interrupt is its matter: it asks the user what to do. A drained job is no failure, and where the file `detach` is,
 nobody waits for a job. Else the program's end waits for those that it has not waited for itself.
 
-Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that. And its
-exceptions tell the element that they were raised for.
+Fourth, the harness of a LOOPBACK job, a thread of this program, reports its status: it is given no endpoint for that. Its
+exceptions tell the element that they were raised for, and its bundles do not wait for what samples them.
 
 And a program that ends for want of a module gets advice, as does one that makes pipelines and runs none.
 
@@ -259,6 +259,7 @@ def patch_harness(module):
 
   harness.__init__ = init
   beside('elements').install()
+  beside('sampling').install()
 
 
 PATCHES = {

@@ -4,12 +4,14 @@ import argparse
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker import statesampler
 
 parser = argparse.ArgumentParser()
 parser.add_argument('--name')
 name = parser.parse_args().name
 
 if __name__ == '__main__':
+  print('sampled often:', getattr(statesampler.StateSampler.__init__, '_samples_often', False))
   with beam.Pipeline() as p:
     p | beam.Create([name]) | beam.Map(lambda x: print('hello', x))
   p = beam.Pipeline(options=PipelineOptions([]))

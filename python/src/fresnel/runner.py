@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import CrossLanguageOptions, PipelineOptions, PortableOptions
 from apache_beam.runners.portability import job_server, portable_runner
 
-from fresnel import _elements, _leaving, expansion
+from fresnel import _elements, _leaving, _sampling, expansion
 from fresnel.server import Server
 
 __all__ = ['FresnelRunner']
@@ -63,6 +63,7 @@ class FresnelRunner(portable_runner.PortableRunner):
     def run_portable_pipeline(self, pipeline: Any, options: PipelineOptions) -> Any:
         _default_to_loopback(options)
         _elements.install()
+        _sampling.install()
         result = super().run_portable_pipeline(pipeline, options)
         if not options.view_as(PortableOptions).job_endpoint or options.view_as(PortableOptions).environment_type == 'LOOPBACK':
             _leaving.wait_for(result)  # it ends with this process
