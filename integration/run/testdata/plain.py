@@ -11,7 +11,6 @@ parser.add_argument('--name')
 name = parser.parse_args().name
 
 if __name__ == '__main__':
-  print('sampled often:', getattr(statesampler.StateSampler.__init__, '_samples_often', False))
   with beam.Pipeline() as p:
     p | beam.Create([name]) | beam.Map(lambda x: print('hello', x))
   p = beam.Pipeline(options=PipelineOptions([]))
@@ -19,3 +18,4 @@ if __name__ == '__main__':
   p.run().wait_until_finish()
   with beam.Pipeline('DirectRunner') as p:
     p | beam.Create([name]) | beam.Map(lambda x: print('elsewhere', x))
+  print('sampled often:', getattr(statesampler.StateSampler.__init__, '_samples_often', False))
