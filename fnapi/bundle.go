@@ -22,6 +22,8 @@ type running struct {
 	feed   *feed
 	began  time.Time
 	done   chan struct{}
+	// emitted is closed when nothing more of the output is to come.
+	emitted chan struct{}
 
 	mu        sync.Mutex
 	waiting   []TimerFamily // outputs whose end is to come; Family is "" for data
@@ -48,12 +50,16 @@ func newRunning(w *worker, b *Bundle) *running {
 	}
 	return &running{
 		bundle: b, worker: w, feed: newFeed(b), began: time.Now(),
-		done: make(chan struct{}), waiting: append(waiting, b.TimerFamilies...),
+		done: make(chan struct{}), emitted: make(chan struct{}), waiting: append(waiting, b.TimerFamilies...),
 	}
 }
 
 // Done is closed when the bundle is over and none of its callbacks runs.
 func (r *running) Done() <-chan struct{} { return r.done }
+
+// Emitted is closed when all output has come; never where there is none, or the
+// bundle failed before.
+func (r *running) Emitted() <-chan struct{} { return r.emitted }
 
 // Result is valid after Done.
 func (r *running) Result() (*Result, error) { return r.result, r.err }
@@ -199,10 +205,19 @@ func (r *running) take(e entry) {
 			r.set(err)
 		}
 		if e.last {
-			i := slices.Index(r.waiting, from)
-			r.waiting = slices.Delete(r.waiting, i, i+1)
+			r.end(from)
 		}
 	})
+}
+
+// end notes the end of an output. Called with r.mu held, when its last callback has
+// returned.
+func (r *running) end(of TimerFamily) {
+	i := slices.Index(r.waiting, of)
+	r.waiting = slices.Delete(r.waiting, i, i+1)
+	if len(r.waiting) == 0 && !r.over {
+		close(r.emitted)
+	}
 }
 
 // enter begins a callback for output of that origin. It is refused when the

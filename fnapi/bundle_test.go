@@ -40,6 +40,52 @@ func TestEverySinkAndTimerFamilyIsAwaited(t *testing.T) {
 	}
 }
 
+// TestEmittedBeforeTheResponse: that all output is there is told while the harness
+// is still at work.
+func TestEmittedBeforeTheResponse(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	release := make(chan struct{})
+	w := r.worker(func(b *fnapitest.Bundle) error {
+		b.ReadAll()
+		if err := errors.Join(b.Emit("out", []byte("all")), b.CloseOutputs()); err != nil {
+			return err
+		}
+		<-release
+		return nil
+	})
+	var out output
+	run := w.Start(bundle(stage([]string{"out"}, "family"), &out, "x"))
+	await(t, run.Emitted(), "end of the output")
+	if got := out.of("out"); got != "all" {
+		t.Errorf("output %q", got)
+	}
+	select {
+	case <-run.Done():
+		t.Error("done before the response")
+	default:
+	}
+	close(release)
+	finishWell(t, run)
+}
+
+func TestNothingIsEmittedByABundleThatFails(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	w := r.worker(fnapitest.Echo)
+	b := bundle(stage([]string{"out"}), &output{}, "x")
+	b.Output = func(beam.TransformID, string, fnapi.Payload) error { return errors.New("no room") }
+	run := w.Start(b)
+	if _, err := finish(t, run); err == nil {
+		t.Fatal("no error")
+	}
+	select {
+	case <-run.Emitted():
+		t.Error("all output is said to be there")
+	default:
+	}
+}
+
 func TestTimersArriveBeforeElements(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

@@ -167,6 +167,10 @@ type Running interface {
 	// Done is closed when the response and all output have arrived, or the bundle
 	// failed. No call of Output or State runs then, and none begins.
 	Done() <-chan struct{}
+	// Emitted is closed once the ends of all outputs have come and no call of Output
+	// runs: none begins any more, while the response may still take a while. It
+	// stays open for a bundle without outputs, and for one that failed before.
+	Emitted() <-chan struct{}
 	// Result is valid once Done is closed. An error of the harness has code
 	// beam.UserCode and the whole traceback as What; a lost worker has
 	// beam.Unavailable.
