@@ -29,6 +29,7 @@ type collector struct {
 	outputs []*outputCollector
 	// elements counts those that have come in.
 	elements int
+	finished bool
 	// rests are those whose tokens are in what is added just now.
 	rests []*rest
 }
@@ -249,8 +250,12 @@ func (r *run) next() { *r = run{start: r.end, end: r.end, least: beam.MaxEventTi
 func (r *run) of(data []byte) []byte { return data[r.start:r.end:r.end] }
 
 // finish emits what is open and checks that no element was left unfinished. It
-// may have to ask an SDK something, so that no callback of a harness calls it.
+// may have to ask an SDK something, so that no callback of a harness calls it. Once
+// it has returned nil, calling it again does nothing.
 func (c *collector) finish() error {
+	if c.finished {
+		return nil
+	}
 	for _, o := range c.outputs {
 		if len(o.tail) > 0 {
 			if err := o.scanTail(); err != nil {
@@ -264,6 +269,7 @@ func (c *collector) finish() error {
 			return err
 		}
 	}
+	c.finished = true
 	return nil
 }
 

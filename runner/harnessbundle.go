@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,15 +176,47 @@ func (hb *harnessBundle) onWorker() (*fnapi.Result, error) {
 	if !hb.begun(run) {
 		run.Abandon()
 	}
-	ctx := hb.x.job.ctx
+	err := hb.await(run)
+	hb.settleSplit()
+	if err != nil {
+		return nil, err
+	}
+	return run.Result()
+}
+
+// await returns when the bundle is over. On the way it tells the engine when all
+// output has come.
+func (hb *harnessBundle) await(run fnapi.Running) error {
 	select {
 	case <-run.Done():
-	case <-ctx.Done():
+		return nil
+	case <-run.Emitted():
+		if err := hb.hasEmitted(); err != nil {
+			run.Abandon()
+			<-run.Done()
+			return err
+		}
+	case <-hb.x.job.ctx.Done():
+		run.Abandon()
+	}
+	select {
+	case <-run.Done():
+	case <-hb.x.job.ctx.Done():
 		run.Abandon()
 		<-run.Done()
 	}
-	hb.settleSplit()
-	return run.Result()
+	return nil
+}
+
+// hasEmitted tells the engine that the bundle puts out nothing more, and what
+// consumers may start on.
+func (hb *harnessBundle) hasEmitted() error {
+	if err := hb.collector.finish(); err != nil {
+		return hb.x.stage.unfinished(err)
+	}
+	hb.x.job.send(report{event: engine.Event{BundleEmitted: &engine.BundleEmitted{
+		Bundle: hb.b.ID, Outputs: slices.Clone(hb.collector.out.Outputs)}}})
+	return nil
 }
 
 // begun notes that the bundle is on its worker; false if nobody waits for it

@@ -31,6 +31,10 @@ type bundle struct {
 	// drains is set for a bundle that was started to end things.
 	drains bool
 
+	// emitted: all that it puts out is there, only its end is still to come.
+	emitted bool
+	early
+
 	started  instant
 	servedAt instant // of the worker's served time, at the start
 	asked    splitAsked
@@ -49,10 +53,11 @@ const (
 
 func (b *bundle) attempt() int { return b.userFails + b.lostFails }
 
-// first tells whether nothing has to commit before the bundle (I13).
+// first tells whether nothing has to commit before the bundle (I13). One that is
+// early, or was dropped, has no place in any order.
 func (b *bundle) first() bool {
 	for i := range b.work {
-		if b.stage.shards[b.work[i].Shard].order[0] != b {
+		if order := b.stage.shards[b.work[i].Shard].order; len(order) == 0 || order[0] != b {
 			return false
 		}
 	}
@@ -166,7 +171,7 @@ func (e *Engine) count(sh *shard, b *bundle, r room) int {
 func (e *Engine) start(b *bundle, w *worker) {
 	e.lastBundle++
 	b.id, b.state = e.lastBundle, running
-	b.asked = splitAsked{}
+	b.asked, b.emitted, b.failure = splitAsked{}, false, nil
 	b.drains = e.state == Draining && (b.stage.Role == Source || b.stage.checkpoints())
 	if b.stage.Role == Source {
 		e.lastRead = e.now
@@ -194,8 +199,8 @@ func (e *Engine) told(st *stage) beam.EventTime {
 
 // due marks the timers that are due. What was given out before stays as it is.
 func (e *Engine) due(b *bundle) {
-	if !b.stage.Exclusive || b.stage.reads() {
-		return
+	if !b.stage.Exclusive || b.stage.reads() || b.producer != nil {
+		return // what is early comes without timers
 	}
 	if b.attempt() > 0 {
 		b.work = slices.Clone(b.work)
@@ -209,6 +214,9 @@ func (e *Engine) due(b *bundle) {
 
 // stop frees the bundle's slot.
 func (e *Engine) stop(b *bundle) {
+	if b.emitted {
+		e.emitted = slices.DeleteFunc(e.emitted, func(o *bundle) bool { return o == b })
+	}
 	b.worker.end(b, e.now)
 	b.stage.running--
 	delete(e.bundles, b.id)

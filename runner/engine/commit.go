@@ -24,6 +24,11 @@ func (e *Engine) bundleDone(ev *BundleDone) {
 		return
 	}
 	e.stop(b)
+	if b.dropped {
+		b.outcome = &ev.Outcome
+		e.letGo(b)
+		return
+	}
 	e.timed(b, ev.Outcome.Elapsed)
 	b.stage.pairing.ended()
 	b.stage.cost.measure(b.size.elements, b.took(ev.Outcome.Elapsed, e.now))
@@ -44,12 +49,23 @@ func (e *Engine) broke(st *stage, err error) {
 	e.fail(&beam.Error{Code: beam.Internal, Where: st.Name, What: "the outcome of a bundle is not valid", Cause: err})
 }
 
+func (e *Engine) mayCommit(b *bundle) bool {
+	switch {
+	case b.state != finished:
+		return false
+	case b.producer != nil:
+		return e.broken == hurryEarly
+	}
+	return b.first() || e.broken == commitAnyOrder
+}
+
 // settle commits a finished bundle, and then those that waited for it only.
 func (e *Engine) settle(b *bundle) {
-	if b.state != finished || !b.first() && e.broken != commitAnyOrder {
+	if !e.mayCommit(b) {
 		return
 	}
 	e.commit(b)
+	e.settleConsumers(b)
 	for i := range b.work {
 		if order := b.stage.shards[b.work[i].Shard].order; len(order) > 0 {
 			e.settle(order[0])
@@ -63,7 +79,7 @@ func (e *Engine) commit(b *bundle) {
 	c := Commit{Seq: e.nextSeq(), Bundle: b.id, Stage: st.index}
 	b.state, b.outcome = committed, nil
 	if e.broken != emitEarly {
-		e.emit(out.Outputs)
+		e.emitOf(b, out.Outputs)
 	}
 	e.takeBack(st, out.Residuals)
 	c.Consumed = e.consume(b)
@@ -79,6 +95,7 @@ func (e *Engine) commit(b *bundle) {
 	e.openGates(out)
 	e.leave(b)
 	if out.Finalize {
+		st.finalizes = true
 		e.ready.Finalize = append(e.ready.Finalize, Finalization{Bundle: b.id, After: c.Seq})
 	}
 	if e.broken != delayProgress {
@@ -91,17 +108,10 @@ func (e *Engine) commit(b *bundle) {
 func (e *Engine) emit(outputs []Output) {
 	for i := range outputs {
 		o := &outputs[i]
-		edge := e.edges[o.Edge]
-		block := o.Block
-		switch edge.Kind {
-		case Side:
-			continue // the runner puts it in the side input's state
-		case Main:
-			block.Hold = min(block.MinTime, beam.LastHold)
-		case Feedback:
-			block.Hold = beam.MaxEventTime
+		// On a Side edge the runner puts it in the side input's state.
+		if edge := &e.edges[o.Edge]; edge.Kind != Side {
+			e.arrive(e.stages[edge.To], o.Shard, incoming(edge, o.Block))
 		}
-		e.arrive(e.stages[edge.To], o.Shard, InputBlock{Input: edge.Input, Block: block})
 	}
 }
 
@@ -230,5 +240,8 @@ func (b *bundle) checkOutput(e *Engine, o *Output) error {
 
 // has tells whether the bundle has work of the shard.
 func (b *bundle) has(shard int) bool {
+	if b.producer != nil {
+		return b.part(shard) >= 0
+	}
 	return shard >= 0 && shard < len(b.stage.shards) && slices.Contains(b.stage.shards[shard].order, b)
 }

@@ -115,6 +115,9 @@ func (d *dialogue) event(w words, body []string) Event {
 		return Event{BundleFailed: &BundleFailed{Bundle: d.ended(w.bare[1]), Err: failure(w.bare[2])}}
 	case "split":
 		return Event{SplitDone: d.split(d.named(w.bare[1]), w, body)}
+	case "emitted":
+		out := d.outcome(w, body)
+		return Event{BundleEmitted: &BundleEmitted{Bundle: d.named(w.bare[1]), Outputs: out.Outputs}}
 	case "full":
 		return Event{OutputFull: &OutputFull{Bundle: d.named(w.bare[1])}}
 	case "written":

@@ -75,6 +75,10 @@
 // In a bounded job, a stage that owns state lets the worker finish what is
 // upstream first, so that the elements of a key come together (gather.go).
 //
+// A bundle that has put out all, and only has not responded, takes no slot, and
+// consumers may start on its outputs: they commit after it and fall with it
+// (early.go).
+//
 // Exclusive shards have a home, the worker that knows their state. They move when
 // workers come and go, or when work waits at a worker without a free slot while
 // another has one.
@@ -108,8 +112,8 @@
 //
 // spec.go and events.go are the contract. Then engine.go, stage.go, progress.go
 // (watermarks), arrival.go and ready.go (from a commit to a lane), schedule.go and
-// bundle.go (from a lane to a worker), commit.go; retry.go, split.go, sink.go,
-// source.go, gate.go and home.go are corners of their own. image.go, row.go,
+// bundle.go (from a lane to a worker), commit.go; early.go, retry.go, split.go,
+// sink.go, source.go, gate.go and home.go are corners of their own. image.go, row.go,
 // rank.go and restore.go are the image. testdata has a dialogue for each rule,
 // sim_test.go runs random plans, with crashes, against a model, and mutation.go
 // lists what it must notice.

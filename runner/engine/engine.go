@@ -30,7 +30,9 @@ type Engine struct {
 
 	// bundles are those in flight; lastBundle and seq count, durable is the last
 	// commit that is durable.
-	bundles    map[BundleID]*bundle
+	bundles map[BundleID]*bundle
+	// emitted are those of them that have put out all (early.go).
+	emitted    []*bundle
 	lastBundle BundleID
 	seq        CommitSeq
 	durable    CommitSeq
@@ -97,6 +99,7 @@ func (e *Engine) Step(ev Event) Ready {
 	if !e.ended() {
 		e.formEntries()
 		e.schedule()
+		e.startEarly()
 		e.playScript()
 		e.askSplits()
 		e.conclude()
@@ -126,6 +129,8 @@ func (e *Engine) apply(ev *Event) {
 		e.workerLost(ev.WorkerLost)
 	case ev.WorkerLoads != nil:
 		e.workerLoads(ev.WorkerLoads)
+	case ev.BundleEmitted != nil:
+		e.bundleEmitted(ev.BundleEmitted)
 	case ev.BundleDone != nil:
 		e.bundleDone(ev.BundleDone)
 	case ev.BundleFailed != nil:

@@ -15,6 +15,7 @@ type Event struct {
 	WorkerUp      *WorkerUp
 	WorkerLeaving *WorkerLeaving
 	WorkerLost    *WorkerLost
+	BundleEmitted *BundleEmitted
 	BundleDone    *BundleDone
 	BundleFailed  *BundleFailed
 	SplitDone     *SplitDone
@@ -52,6 +53,14 @@ type WorkerLeaving struct{ Pool, Worker int }
 type WorkerLost struct {
 	Pool, Worker int
 	Err          error
+}
+
+// BundleEmitted reports that a running bundle will put out nothing more, though it
+// is not over: its worker does hardly anything for it from now on.
+type BundleEmitted struct {
+	Bundle BundleID
+	// Outputs are those that its Outcome will have.
+	Outputs []Output
 }
 
 // BundleDone reports a bundle that ended well.

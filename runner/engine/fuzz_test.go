@@ -47,6 +47,8 @@ type babbler struct {
 	spec Spec
 	ids  []BundleID
 	now  time.Time
+	// emitted is what bundles have announced.
+	emitted map[BundleID][]Output
 	// image is that of the commits so far.
 	image map[string][]byte
 }
@@ -82,7 +84,7 @@ func (b *babbler) time() time.Time {
 }
 
 func babble(t *testing.T, data []byte) {
-	b := &babbler{data: data, now: time.Unix(77, 0), image: map[string][]byte{}}
+	b := &babbler{data: data, now: time.Unix(77, 0), image: map[string][]byte{}, emitted: map[BundleID][]Output{}}
 	b.spec = b.newSpec()
 	e, err := New(b.spec)
 	if err != nil {
@@ -168,7 +170,7 @@ func randomBytes(rng *rand.Rand, n int) []byte {
 // damaged is an image with nothing or a little wrong, as bytes: of each row the
 // lengths of its key and of its value, and then these.
 func damaged(rng *rand.Rand) []byte {
-	b := &babbler{data: randomBytes(rng, 2000), now: time.Unix(77, 0), image: map[string][]byte{}}
+	b := &babbler{data: randomBytes(rng, 2000), now: time.Unix(77, 0), image: map[string][]byte{}, emitted: map[BundleID][]Output{}}
 	b.spec = b.newSpec()
 	b.e, _ = New(b.spec)
 	for len(b.data) > 0 {
@@ -188,7 +190,7 @@ func damaged(rng *rand.Rand) []byte {
 }
 
 func misread(t *testing.T, rows, events []byte) {
-	b := &babbler{data: events, now: time.Unix(77, 0), image: map[string][]byte{}}
+	b := &babbler{data: events, now: time.Unix(77, 0), image: map[string][]byte{}, emitted: map[BundleID][]Output{}}
 	b.spec = b.newSpec()
 	e, _, err := Restore(b.spec, rowsIn(rows))
 	if err != nil {
@@ -270,8 +272,16 @@ func (b *babbler) event() Event {
 		return Event{EntryWritten: &EntryWritten{Stage: b.num(), Shard: b.num(), N: int64(b.num())}}
 	case 8:
 		return Event{}
+	case 9, 10:
+		id := b.id()
+		b.emitted[id] = b.outcome().Outputs
+		return Event{BundleEmitted: &BundleEmitted{Bundle: id, Outputs: b.emitted[id]}}
 	}
-	return Event{BundleDone: &BundleDone{Bundle: b.id(), Outcome: b.outcome()}}
+	done := &BundleDone{Bundle: b.id(), Outcome: b.outcome()}
+	if b.byte() < 220 {
+		done.Outcome.Outputs = append(slices.Clone(b.emitted[done.Bundle]), done.Outcome.Outputs...)
+	}
+	return Event{BundleDone: done}
 }
 
 func (b *babbler) failure() error {

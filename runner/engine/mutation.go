@@ -33,6 +33,17 @@ const (
 	queueResiduals
 	// overtake lets blocks pass others that wait at the same gate (I13).
 	overtake
+	// hurryEarly commits an early bundle before its producer (I1), keepFallen one
+	// whose producer has failed (I6), earlyUnstable starts bundles early that want
+	// stable input (I3), earlyShared does not reserve their shards (I4), earlyBehind
+	// starts behind others, which may be split (I13), earlyDeep goes on from one to
+	// the next.
+	hurryEarly
+	keepFallen
+	earlyUnstable
+	earlyShared
+	earlyBehind
+	earlyDeep
 	// ignoreGates, ignoreRest, ignoreOutbox and mixShards break rules that have
 	// no number.
 	ignoreGates

@@ -38,6 +38,8 @@ type worker struct {
 	// which says nothing of how busy they are.
 	running []*bundle
 	load    int
+	// emitted counts those of running that have put out all, and take no slot.
+	emitted int
 	// busy is the decaying share of time with a bundle in flight, as of seen.
 	busy float64
 	seen instant
@@ -65,7 +67,7 @@ func (w *worker) pass(now instant) {
 	if w.load > 0 {
 		w.busy += 1 - fade
 	}
-	if n := len(w.running); n > 0 {
+	if n := w.occupied(); n > 0 {
 		w.served += dt / instant(n)
 		w.cpu.pass(dt, n)
 	}
@@ -90,11 +92,12 @@ func (w *worker) free(st *stage) int {
 		return 0
 	}
 	if st.waits() {
-		return st.width.n - len(w.running)
+		return st.width.n - w.occupied()
 	}
 	compute, wait := 0, 0
 	for _, b := range w.running {
 		switch {
+		case b.emitted:
 		case b.stage.waits():
 			wait = min(1, w.slots-1)
 		case b.stage.alone():
@@ -118,11 +121,24 @@ func (w *worker) end(b *bundle, now instant) {
 	w.pass(now)
 	if i := slices.Index(w.running, b); i >= 0 {
 		w.running = slices.Delete(w.running, i, i+1)
+		if b.emitted {
+			w.emitted--
+		}
 		w.load -= b.load()
 	}
 	if w.load == 0 {
 		w.idleSince = now
 	}
+}
+
+// occupied is how many bundles compute, or may.
+func (w *worker) occupied() int { return len(w.running) - w.emitted }
+
+// hasEmitted notes that a bundle has put out all.
+func (w *worker) hasEmitted(b *bundle, now instant) {
+	w.pass(now)
+	b.emitted = true
+	w.emitted++
 }
 
 // shortestWait keeps the clock's ticks from being finer than clocks are.

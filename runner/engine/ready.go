@@ -18,7 +18,7 @@ func (e *Engine) refresh(st *stage, i int) {
 // takeable tells whether a shard has work that may start.
 func (e *Engine) takeable(st *stage, i int) bool {
 	sh := &st.shards[i]
-	if (st.Exclusive || st.reads()) && len(sh.order) > 0 && e.broken != shareShards {
+	if (st.Exclusive || st.reads()) && (len(sh.order) > 0 || sh.early != nil) && e.broken != shareShards {
 		return false // I4
 	}
 	if len(sh.order) >= maxAhead {
@@ -92,7 +92,7 @@ func (e *Engine) wakeStage(st *stage) {
 // alarm sets the times at which the shard will be ready by itself.
 func (e *Engine) alarm(st *stage, i int) {
 	sh := &st.shards[i]
-	if len(sh.order) > 0 || sh.done || e.state == Halting {
+	if len(sh.order) > 0 || sh.early != nil || sh.done || e.state == Halting {
 		e.silence(st, i)
 		return
 	}

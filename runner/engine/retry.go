@@ -18,15 +18,28 @@ func (e *Engine) bundleFailed(ev *BundleFailed) {
 	if ev.Err == nil {
 		ev.Err = &beam.Error{Code: beam.Internal, Where: b.stage.Name, What: "a bundle failed without an error"}
 	}
-	switch beam.CodeOf(ev.Err) {
+	switch {
+	case b.dropped:
+		e.letGo(b)
+	case b.producer != nil:
+		b.state, b.failure = formed, ev.Err
+	default:
+		e.failed(b, ev.Err)
+	}
+}
+
+// failed decides about a bundle that has a place in its shards' orders.
+func (e *Engine) failed(b *bundle, err error) {
+	e.dropConsumers(b)
+	switch beam.CodeOf(err) {
 	case beam.UserCode:
 		b.userFails++
-		e.retry(b, b.userFails, e.UserRetries, e.backoff(b.userFails), ev.Err)
+		e.retry(b, b.userFails, e.UserRetries, e.backoff(b.userFails), err)
 	case beam.Unavailable:
 		b.lostFails++
-		e.retry(b, b.lostFails, e.LostRetries, e.backoff(b.lostFails), ev.Err)
+		e.retry(b, b.lostFails, e.LostRetries, e.backoff(b.lostFails), err)
 	default:
-		e.fail(ev.Err)
+		e.fail(err)
 	}
 }
 
@@ -147,7 +160,15 @@ func (e *Engine) workerLost(ev *WorkerLost) {
 	for _, b := range slices.Clone(w.running) {
 		e.ready.Abandon = append(e.ready.Abandon, b.id)
 		e.stop(b)
-		b.lostFails++
-		e.retry(b, b.lostFails, e.LostRetries, 0, ev.Err)
+		switch {
+		case b.dropped:
+			e.letGo(b)
+		case b.producer != nil:
+			b.state, b.failure = formed, ev.Err
+		default:
+			e.dropConsumers(b)
+			b.lostFails++
+			e.retry(b, b.lostFails, e.LostRetries, 0, ev.Err)
+		}
 	}
 }

@@ -19,6 +19,9 @@ func (s *sim) step(ev Event) {
 	}
 	s.checkTimes()
 	s.rememberTimes(len(r.Commits))
+	for _, id := range r.Abandon {
+		s.abandon(id)
+	}
 	for _, b := range r.Start {
 		s.start(b)
 	}
@@ -68,6 +71,7 @@ func (s *sim) apply(c *Commit) {
 		s.failf("I1: commit of bundle %d, which has not ended or has committed", c.Bundle)
 		return
 	}
+	s.committed[c.Bundle] = true
 	delete(s.finished, c.Bundle)
 	delete(s.done, c.Bundle)
 	s.consume(b)
@@ -286,7 +290,7 @@ func (s *sim) checkStart(b *simBundle) {
 	}
 	for _, w := range b.work {
 		for _, in := range w.Blocks {
-			s.checkGiven(b, w.Shard, in.Block)
+			s.checkGiven(b, w.Shard, in)
 		}
 	}
 	if st.kind == simScript && b.Attempt == 0 {
@@ -306,7 +310,7 @@ func (s *sim) checkWorker(b *simBundle) {
 	pool := s.plan.stages[b.Stage].spec.Pool
 	n := 1
 	for _, o := range s.running {
-		if s.plan.stages[o.Stage].spec.Pool == pool && o.Worker == b.Worker {
+		if o.x == nil && s.plan.stages[o.Stage].spec.Pool == pool && o.Worker == b.Worker {
 			n++
 		}
 	}
@@ -361,11 +365,11 @@ func (s *sim) checkAlone(b *simBundle) {
 	}
 }
 
-func (s *sim) checkGiven(b *simBundle, shard int, block Block) {
-	st := s.plan.stages[b.Stage]
+func (s *sim) checkGiven(b *simBundle, shard int, in InputBlock) {
+	st, block := s.plan.stages[b.Stage], in.Block
 	hold, ok := s.holdOf(b.Stage, shard, block.ID)
 	if !ok {
-		s.failf("I1: block %d is given to %s before its commit, or again", block.ID, st.spec.Name)
+		s.checkEarly(b, shard, in)
 		return
 	}
 	if !s.draining && b.Now.Before(s.blocks[block.ID].meta.NotBefore) {

@@ -141,6 +141,7 @@ func (s *sim) comeBack(p *simPast) {
 	s.running, s.asked, s.failed, s.wanted = nil, nil, nil, nil
 	clear(s.finished)
 	clear(s.done)
+	clear(s.committed)
 	clear(s.workers)
 	s.leaving = nil
 	s.resent = map[[2]int]bool{}

@@ -41,6 +41,8 @@ type execution struct {
 	emitted [][]emission // by output
 	written []BlockID
 	sides   []sideWrite
+	// newGates are those that it names for the first time, as far as it knows.
+	newGates []simGate
 }
 
 // emission is an element on its way out of a shard.
@@ -365,7 +367,7 @@ func (x *execution) gatesOf(stage int, elems []elem) []GateID {
 				ids = append(ids, id)
 			}
 			if !x.named[g] {
-				x.named[g] = true
+				x.newGates = append(x.newGates, g)
 				x.out.NewGates = append(x.out.NewGates, Gate{ID: id, Stage: stage, SideInput: k, End: g.end})
 			}
 		}

@@ -14,7 +14,7 @@ func (s *sim) answer() {
 	b := s.running[at]
 	s.checkpoint = request.Fraction == 0
 	ev := &SplitDone{Bundle: b.ID}
-	if s.rng.IntN(3) > 0 {
+	if s.rng.IntN(3) > 0 && b.x == nil {
 		s.split(b, ev)
 	}
 	s.step(Event{SplitDone: ev})

@@ -43,10 +43,11 @@ func TestMutations(t *testing.T) {
 		ignoreSplits: "I6", freeEarly: "I8", runAhead: "I12", commitAnyOrder: "I13", queueResiduals: "I13",
 		loseSplit: "I2", reformEntries: "outbox", loseHolds: "I5", delayProgress: "I5", loseGates: "I10",
 		reorderSplit: "I13", loseFloor: "I5", loseDrain: "I2", overtake: "I13", ignoreGates: "I10", ignoreRest: "rest", ignoreOutbox: "outbox", mixShards: "bundle",
+		hurryEarly: "I1", keepFallen: "I1", earlyUnstable: "I3", earlyShared: "I4", earlyBehind: "I13", earlyDeep: "early",
 	} {
 		t.Run(fmt.Sprint(m), func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(1000) {
+			for seed := range uint64(4000) {
 				if err := simulate(seed, m); err != nil && strings.HasPrefix(err.Error(), want) {
 					t.Logf("seed %d: %v", seed, err)
 					return
@@ -111,13 +112,14 @@ type sim struct {
 	running   []*simBundle                 // in flight
 	finished  map[BundleID]*execution      // reported, not committed
 	done      map[BundleID]*simBundle      // their bundles
-	failed    []*simBundle                 // to be tried again
-	asked     []SplitRequest               // not answered
-	wanted    []int                        // pools whose loads are, not answered
-	took      map[[2]int]time.Duration     // by workers, of CPU time
-	told      time.Time                    // when that was told
-	workers   map[[2]int]bool              // that are up
-	old       []BundleID                   // for late answers
+	committed map[BundleID]bool
+	failed    []*simBundle             // to be tried again
+	asked     []SplitRequest           // not answered
+	wanted    []int                    // pools whose loads are, not answered
+	took      map[[2]int]time.Duration // by workers, of CPU time
+	told      time.Time                // when that was told
+	workers   map[[2]int]bool          // that are up
+	old       []BundleID               // for late answers
 	input     []beam.EventTime
 	output    [][]beam.EventTime // of the step before
 	faults    int                // left
@@ -179,6 +181,10 @@ type simBundle struct {
 	began  time.Time
 	states map[int]*simState
 	sides  []map[beam.EventTime]int64
+	// x is what it has put out, once it has told; producer is the bundle on whose
+	// outputs it has started early.
+	x        *execution
+	producer *simBundle
 }
 
 func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
@@ -190,7 +196,7 @@ func newSim(plan *simPlan, rng *rand.Rand) (*sim, error) {
 		blocks: map[BlockID]*simBlock{}, gates: map[simGate]GateID{}, named: map[simGate]bool{},
 		sinks: map[int][]elem{}, outbox: map[[2]int]*Entry{}, entries: map[[2]int]int64{},
 		order: map[simOrder]int{}, after: map[simArrival]CommitSeq{}, workers: map[[2]int]bool{},
-		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, faults: rng.IntN(12),
+		finished: map[BundleID]*execution{}, done: map[BundleID]*simBundle{}, committed: map[BundleID]bool{}, faults: rng.IntN(12),
 		drains: rng.IntN(5) == 0, image: map[string][]byte{}, resent: map[[2]int]bool{},
 		written: map[[2]int]written{}, took: map[[2]int]time.Duration{}}
 	if plan.options.Durable {
@@ -252,6 +258,7 @@ func (s *sim) next() {
 		}
 	}
 	may(6, len(s.running) > 0, s.finish)
+	may(8, len(s.toEmit()) > 0, s.emit)
 	may(1, len(s.running) > 0 && s.faults > 0, s.breakBundle)
 	may(1, s.faults > 0, s.loseWorker)
 	may(1, len(s.leaving) > 0, s.loseLeaving)
@@ -294,7 +301,14 @@ func (s *sim) drop(b *simBundle) {
 
 func (s *sim) finish() {
 	b := s.pick()
-	x := s.execute(b)
+	x := b.x
+	if x == nil {
+		x = s.execute(b)
+		b.x = x
+	}
+	for _, g := range x.newGates {
+		s.named[g] = true
+	}
 	s.finished[b.ID], s.done[b.ID] = x, b
 	s.step(Event{BundleDone: &BundleDone{Bundle: b.ID, Outcome: x.out}})
 }
@@ -335,6 +349,7 @@ func (s *sim) cutBatches() {
 func (s *sim) breakBundle() {
 	s.faults--
 	b := s.pick()
+	s.discard(b)
 	s.failed = append(s.failed, b)
 	code := []beam.Code{beam.UserCode, beam.Unavailable}[s.rng.IntN(2)]
 	s.step(Event{BundleFailed: &BundleFailed{Bundle: b.ID, Err: &beam.Error{Code: code}}})
@@ -388,6 +403,7 @@ func (s *sim) lose(w [2]int) {
 	for _, b := range slices.Clone(s.running) {
 		if s.plan.stages[b.Stage].spec.Pool == w[0] && b.Worker == w[1] {
 			s.drop(b)
+			s.discard(b)
 			s.failed = append(s.failed, b)
 		}
 	}
@@ -397,10 +413,12 @@ func (s *sim) lose(w [2]int) {
 // lateAnswer reports what nobody waits for any more.
 func (s *sim) lateAnswer() {
 	id := s.old[s.rng.IntN(len(s.old))]
-	switch s.rng.IntN(3) {
+	switch s.rng.IntN(4) {
 	case 0:
-		s.step(Event{BundleDone: &BundleDone{Bundle: id}})
+		s.step(Event{BundleEmitted: &BundleEmitted{Bundle: id}})
 	case 1:
+		s.step(Event{BundleDone: &BundleDone{Bundle: id}})
+	case 2:
 		s.step(Event{BundleFailed: &BundleFailed{Bundle: id, Err: errors.New("late")}})
 	default:
 		s.step(Event{SplitDone: &SplitDone{Bundle: id, Accepted: true}})

@@ -59,7 +59,7 @@ func (e *Engine) hungry(p *pool) bool {
 // askSplit asks one bundle for what is due, a plain split only if a slot idles.
 func (e *Engine) askSplit(b *bundle, idle bool) {
 	switch {
-	case b.asked.waiting:
+	case b.asked.waiting || b.emitted || b.producer != nil || b.dropped:
 	case e.checkpointDue(b):
 		e.ask(b, 0, true)
 	case b.asked.full && b.divides():
@@ -127,8 +127,8 @@ func (e *Engine) splitDue(b *bundle) bool {
 // now on the bundle is its primary, whatever becomes of it.
 func (e *Engine) splitDone(ev *SplitDone) {
 	b := e.bundles[ev.Bundle]
-	if b == nil {
-		return
+	if b == nil || b.producer != nil || b.dropped {
+		return // what is early is not asked
 	}
 	b.asked.waiting = false
 	if !ev.Accepted {

@@ -22,6 +22,8 @@ type stage struct {
 
 	progress
 	shards []shard
+	// finalizes: bundles have asked for finalization.
+	finalizes bool
 	backlog
 }
 
@@ -126,6 +128,8 @@ type shard struct {
 	done bool
 	// outbox is the entry of a sink that is not acknowledged yet.
 	outbox *outbox
+	// early is a bundle that owns the shard before its input has been committed.
+	early *bundle
 	// entries counts the sink's entries of this shard.
 	entries int64
 	// lastRank is the rank of the block that arrived last (Options.Durable).
