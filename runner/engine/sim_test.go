@@ -236,7 +236,7 @@ func (s *sim) run() {
 			s.crashAt(len(s.past))
 			continue
 		}
-		if n > 20000 {
+		if n > 30000 {
 			s.failf("does not end:\n%s", s.engine.Explain())
 			return
 		}
