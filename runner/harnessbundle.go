@@ -197,7 +197,6 @@ func (hb *harnessBundle) await(run fnapi.Running) error {
 			return err
 		}
 	case <-hb.x.job.ctx.Done():
-		run.Abandon()
 	}
 	select {
 	case <-run.Done():

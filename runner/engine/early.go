@@ -300,6 +300,20 @@ func (e *Engine) settleConsumers(b *bundle) {
 	}
 }
 
+// failedEarly takes in the bad end of a bundle without a place in any order: it is
+// forgotten, or waits for its producer. It returns false for all others.
+func (e *Engine) failedEarly(b *bundle, err error) bool {
+	switch {
+	case b.dropped:
+		e.letGo(b)
+	case b.producer != nil:
+		b.state, b.failure = formed, err
+	default:
+		return false
+	}
+	return true
+}
+
 // dropConsumers lets the consumers of a bundle fall that has failed.
 func (e *Engine) dropConsumers(b *bundle) {
 	if e.broken == keepFallen {

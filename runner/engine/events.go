@@ -55,11 +55,12 @@ type WorkerLost struct {
 	Err          error
 }
 
-// BundleEmitted reports that a running bundle will put out nothing more, though it
+// BundleEmitted may report that a running bundle will put out nothing more, though it
 // is not over: its worker does hardly anything for it from now on.
 type BundleEmitted struct {
 	Bundle BundleID
-	// Outputs are those that its Outcome will have.
+	// Outputs are those that its Outcome will have. Bundles may be started on their
+	// blocks from now on.
 	Outputs []Output
 }
 

@@ -25,7 +25,7 @@ func (e *Engine) gathers(st *stage, w *worker) bool {
 		return false
 	}
 	for _, up := range st.upstream {
-		if up.running > 0 && w.load+w.emitted > 0 || up.pool == st.pool && !up.idle() && !e.stays(up) {
+		if up.running > 0 && w.load > 0 || up.pool == st.pool && !up.idle() && !e.stays(up) {
 			return true
 		}
 	}

@@ -134,7 +134,8 @@ func (w *worker) end(b *bundle, now instant) {
 // occupied is how many bundles compute, or may.
 func (w *worker) occupied() int { return len(w.running) - w.emitted }
 
-// hasEmitted notes that a bundle has put out all.
+// hasEmitted notes that a bundle has put out all. It stays a load, which small
+// bundles go by.
 func (w *worker) hasEmitted(b *bundle, now instant) {
 	w.pass(now)
 	b.emitted = true

@@ -18,12 +18,7 @@ func (e *Engine) bundleFailed(ev *BundleFailed) {
 	if ev.Err == nil {
 		ev.Err = &beam.Error{Code: beam.Internal, Where: b.stage.Name, What: "a bundle failed without an error"}
 	}
-	switch {
-	case b.dropped:
-		e.letGo(b)
-	case b.producer != nil:
-		b.state, b.failure = formed, ev.Err
-	default:
+	if !e.failedEarly(b, ev.Err) {
 		e.failed(b, ev.Err)
 	}
 }
@@ -160,15 +155,11 @@ func (e *Engine) workerLost(ev *WorkerLost) {
 	for _, b := range slices.Clone(w.running) {
 		e.ready.Abandon = append(e.ready.Abandon, b.id)
 		e.stop(b)
-		switch {
-		case b.dropped:
-			e.letGo(b)
-		case b.producer != nil:
-			b.state, b.failure = formed, ev.Err
-		default:
-			e.dropConsumers(b)
-			b.lostFails++
-			e.retry(b, b.lostFails, e.LostRetries, 0, ev.Err)
+		if e.failedEarly(b, ev.Err) {
+			continue
 		}
+		e.dropConsumers(b)
+		b.lostFails++
+		e.retry(b, b.lostFails, e.LostRetries, 0, ev.Err)
 	}
 }

@@ -173,7 +173,7 @@ const longestWait = 10
 // to the limit it is too short to be felt, and a worker with far too many
 // small bundles settles a few per cent above it.
 func (e *Engine) crowding(w *worker) float64 {
-	if w.load > 0 || w.emitted > 0 && !e.Streaming {
+	if w.load > 0 {
 		if !e.Streaming || w.busy > e.BusyLimit/2 {
 			return 1 // wait for the one in flight
 		}
