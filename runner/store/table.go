@@ -50,7 +50,7 @@ type table struct {
 	hand string
 	// bytes is what near and the gaps take, counted what the budget knows of it.
 	bytes, counted int64
-	lately         lately
+	lately         *lately
 
 	unread atomic.Pointer[error]
 }
