@@ -55,8 +55,27 @@ func (a *jobAPI) Prepare(ctx context.Context, req *jobpb.PrepareJobRequest) (*jo
 	return &jobpb.PrepareJobResponse{
 		PreparationId:           string(j.id),
 		StagingSessionToken:     j.token,
-		ArtifactStagingEndpoint: &pipepb.ApiServiceDescriptor{Url: dialled(ctx, s.getEndpoint())},
+		ArtifactStagingEndpoint: s.stagingEndpoint(ctx, req.GetPipeline()),
 	}, nil
+}
+
+// stagingEndpoint is where the client stages artifacts. Python's, which passes over
+// the step without one, is spared it where there is nothing to stage: a channel
+// and a call of some milliseconds.
+func (s *Service) stagingEndpoint(ctx context.Context, p *pipepb.Pipeline) *pipepb.ApiServiceDescriptor {
+	if fromPython(ctx) && !hasArtifacts(p) {
+		return nil
+	}
+	return &pipepb.ApiServiceDescriptor{Url: dialled(ctx, s.getEndpoint())}
+}
+
+func hasArtifacts(p *pipepb.Pipeline) bool {
+	for _, env := range p.GetComponents().GetEnvironments() {
+		if len(env.GetDependencies()) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // check asks the runner whether it can run the job.

@@ -296,6 +296,30 @@ func TestPrepareAnswersWithTheAddressThatTheClientDialled(t *testing.T) {
 	wantEqual(t, "without a port", dialled(socket, "localhost:7"), "localhost:7")
 }
 
+// TestPythonIsSparedToStageNothing: its client passes over the step if it gets no
+// address; those of other SDKs would fail.
+func TestPythonIsSparedToStageNothing(t *testing.T) {
+	python := metadata.Pairs("user-agent", "grpc-python/1.80.0 grpc-c/53.0.0 (linux; chttp2)")
+	needy := aPipeline()
+	needy.Components.Environments = map[string]*pipepb.Environment{"a": {}, "b": {Dependencies: []*pipepb.ArtifactInformation{{}}}}
+	bare := aPipeline()
+	bare.Components.Environments = map[string]*pipepb.Environment{"a": {}}
+	s := &Service{endpoint: "fresnel:7"}
+	for _, c := range []struct {
+		name     string
+		client   metadata.MD
+		pipeline *pipepb.Pipeline
+		want     string
+	}{
+		{"artifacts", python, needy, "fresnel:7"},
+		{"none", python, bare, ""},
+		{"another client", metadata.Pairs("user-agent", "grpc-go/1.85.0"), bare, "fresnel:7"},
+	} {
+		got := s.stagingEndpoint(metadata.NewIncomingContext(context.Background(), c.client), c.pipeline)
+		wantEqual(t, c.name, got.GetUrl(), c.want)
+	}
+}
+
 func TestTheRunnerGetsTheSubmission(t *testing.T) {
 	got := make(chan *Submission, 2)
 	bubble(t, fakeRunner{
