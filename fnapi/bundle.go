@@ -19,9 +19,11 @@ type running struct {
 	bundle *Bundle
 	worker *worker
 	stream *dataStream
-	feed   *feed
-	began  time.Time
-	done   chan struct{}
+	// left tells that the stream is free of the bundle, guarded by the worker's lock.
+	left  bool
+	feed  *feed
+	began time.Time
+	done  chan struct{}
 	// emitted is closed when nothing more of the output is to come.
 	emitted chan struct{}
 
@@ -216,6 +218,7 @@ func (r *running) end(of TimerFamily) {
 	i := slices.Index(r.waiting, of)
 	r.waiting = slices.Delete(r.waiting, i, i+1)
 	if len(r.waiting) == 0 && !r.over {
+		r.worker.leaveStream(r)
 		close(r.emitted)
 	}
 }

@@ -69,6 +69,43 @@ func TestEmittedBeforeTheResponse(t *testing.T) {
 	finishWell(t, run)
 }
 
+// TestABundleThatHasEmittedNeedsNoStream: the next takes its data stream, where one
+// that still works would have another opened.
+func TestABundleThatHasEmittedNeedsNoStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	streams, release := make(chan string, 3), make(chan struct{})
+	service := fnapitest.StartPool(t, func(b *fnapitest.Bundle) error {
+		streams <- b.DataStream()
+		b.ReadAll()
+		if len(b.Sinks) > 0 {
+			if err := b.CloseOutputs(); err != nil {
+				return err
+			}
+		}
+		<-release
+		return nil
+	})
+	r.pool(fnapi.Environment{Env: service.Environment("beam:protocol:named_data_streams:v1")})
+	w := r.up()
+	emits := w.Start(bundle(stage([]string{"out"}), &output{}, "x"))
+	await(t, emits.Emitted(), "end of the output")
+	works := w.Start(bundle(stage(nil), &output{}, "x"))
+	late := w.Start(bundle(stage(nil), &output{}, "x"))
+	if got := []string{<-streams, <-streams, <-streams}; got[0] != "" || got[1] == got[2] || got[1] != "" && got[2] != "" {
+		t.Errorf("streams %q: want the first for the second bundle too, and another for the third", got)
+	}
+	close(release)
+	for _, run := range []fnapi.Running{emits, works, late} {
+		finishWell(t, run)
+	}
+	if again := w.Start(bundle(stage(nil), &output{}, "x")); <-streams != "" {
+		t.Error("the first stream is not free after all bundles")
+	} else {
+		finishWell(t, again)
+	}
+}
+
 func TestNothingIsEmittedByABundleThatFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fnapi.Config{})

@@ -22,7 +22,7 @@ type dataStream struct {
 
 	// guarded by the worker's mu
 	attached bool
-	open     int // bundles on it
+	open     int // bundles on it, without those that have emitted all
 }
 
 // pickStream is the stream with the fewest bundles. Called with w.mu held.
@@ -38,6 +38,15 @@ func (w *worker) pickStream() *dataStream {
 		return least
 	}
 	return w.addStream()
+}
+
+// leaveStream counts the bundle off its data stream. Called with the worker's lock
+// held.
+func (r *running) leaveStream() {
+	if !r.left {
+		r.left = true
+		r.stream.open--
+	}
 }
 
 func (w *worker) addStream() *dataStream {

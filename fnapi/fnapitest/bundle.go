@@ -47,6 +47,10 @@ type Chunk struct {
 	Data []byte
 }
 
+// DataStream is the name of the data stream that the bundle goes over, empty for
+// the first.
+func (b *Bundle) DataStream() string { return dataStreamOf(b.Request) }
+
 func (h *Harness) newBundle(id string, req *fnpb.ProcessBundleRequest) *Bundle {
 	b := h.expect(id)
 	b.Request = req
