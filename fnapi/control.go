@@ -26,6 +26,7 @@ func (s *Server) Control(stream fnpb.BeamFnControl_ControlServer) error {
 	select {
 	case err := <-ends:
 		w.lost("it is gone: its control stream ended", err)
+	case <-w.parting.begun:
 	case <-w.gone:
 	}
 	return nil

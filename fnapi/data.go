@@ -90,11 +90,15 @@ func (s *Server) Data(stream fnpb.BeamFnData_DataServer) error {
 	if err != nil {
 		return err
 	}
+	w.parting.streamOpens()
 	ends := make(chan error, 2)
 	go func() { ends <- w.readData(ds, stream) }()
 	go func() { ends <- w.writeData(ds, stream) }()
 	select {
 	case err := <-ends:
+		if w.parting.streamEnds() {
+			return nil
+		}
 		w.lost("it is gone: its data stream ended", err)
 	case <-w.gone:
 	}

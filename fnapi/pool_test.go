@@ -73,6 +73,46 @@ func TestClosedPoolStopsItsWorkers(t *testing.T) {
 	}
 }
 
+// TestAHarnessIsLeftInPeace: the end of a pool, and with it that of a job, waits for
+// harnesses that others serve to end their streams.
+func TestAHarnessIsLeftInPeace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	left, leave := make(chan struct{}), make(chan struct{})
+	service := fnapitest.StartPool(t, fnapitest.Echo, fnapitest.Leaving(func() {
+		close(left)
+		<-leave
+	}))
+	pool := r.pool(fnapi.Environment{Env: service.Environment()})
+	w, h := r.up(), await(t, service.Started(), "harness")
+	finishWell(t, w.Start(bundle(stage([]string{"out"}), &output{}, "x")))
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	await(t, left, "end of the control stream")
+	select {
+	case <-closed:
+		t.Error("the pool is closed before the harness has ended its streams")
+	default:
+	}
+	close(leave)
+	await(t, closed, "end of the pool")
+	await(t, h.Done(), "end of the harness")
+}
+
+func TestAHarnessThatDoesNotEndItsStreamsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fnapi.Config{})
+	stay := make(chan struct{})
+	service := fnapitest.StartPool(t, fnapitest.Echo, fnapitest.Leaving(func() { <-stay }))
+	pool := r.pool(fnapi.Environment{Env: service.Environment()})
+	finishWell(t, r.up().Start(bundle(stage([]string{"out"}), &output{}, "x")))
+	pool.Close()
+	close(stay)
+}
+
 // TestBundlesThatNobodyWaitsForEndBeforeTheirWorker: a harness whose streams end
 // in the middle of a bundle says so to its user.
 func TestBundlesThatNobodyWaitsForEndBeforeTheirWorker(t *testing.T) {

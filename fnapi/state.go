@@ -51,11 +51,12 @@ func (s *Server) State(stream fnpb.BeamFnState_StateServer) error {
 		st.slots <- struct{}{}
 		st.dispatch(first)
 	}
+	w.parting.streamOpens()
 	end := make(chan error, 1)
 	go func() { end <- st.read(stream) }()
 	select {
 	case err := <-end:
-		if err = notEOF(err); err != nil {
+		if err = notEOF(err); !w.parting.streamEnds() && err != nil {
 			w.lost("it is gone: its state stream broke", err)
 		}
 	case <-w.gone:

@@ -44,6 +44,7 @@ type worker struct {
 	gone      chan struct{} // closed when the worker is lost or stopped
 
 	control *outbox[*fnpb.InstructionRequest]
+	parting *parting
 	infos   infoCache
 	// process of a foreign worker, 0 if it is not known; looked for when first asked.
 	host     int
@@ -78,6 +79,7 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 		tellable:  strings.Contains(sdkBase(env.Env), "python"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
+		parting:   newParting(),
 		control:   newOutbox[*fnpb.InstructionRequest](),
 		status:    newStatusCalls(),
 		bundles:   make(map[string]*running),

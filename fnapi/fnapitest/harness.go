@@ -45,6 +45,12 @@ func Deaf() Option {
 	return func(h *Harness) { h.deaf = true }
 }
 
+// Leaving is called when the control stream has ended, before the harness ends the
+// others.
+func Leaving(f func()) Option {
+	return func(h *Harness) { h.leaving = f }
+}
+
 // Harness is one SDK harness.
 type Harness struct {
 	ID string
@@ -58,6 +64,7 @@ type Harness struct {
 	control  fnpb.BeamFnControlClient
 	goes     sync.WaitGroup
 
+	leaving     func()
 	deaf        bool
 	sendControl func(*fnpb.InstructionResponse) error
 
@@ -96,6 +103,7 @@ func Connect(endpoint, id string, script Script, options ...Option) (*Harness, e
 		finished:    make(map[string]bool),
 		streams:     make(map[string]*dataStream),
 		asked:       make(map[string]int),
+		leaving:     func() {},
 	}
 	for _, o := range options {
 		o(h)
@@ -173,6 +181,7 @@ func (h *Harness) Respond(resp *fnpb.InstructionResponse) error { return h.sendC
 
 func (h *Harness) readControl(stream fnpb.BeamFnControl_ControlClient) {
 	defer h.cancel()
+	defer h.leaving()
 	for {
 		req, err := stream.Recv()
 		if err != nil {

@@ -159,6 +159,9 @@ func TestWhatFunctionsPrintIsSeen(t *testing.T) {
 		if err != nil || strings.Count(string(out), "printed by a function: 7\n") != 1 {
 			t.Errorf("%s: %v, stdout %q", environment, err, out)
 		}
+		if n := strings.Count(string(out), "torn down\n"); environment == "loopback" && n != 1 {
+			t.Errorf("functions were torn down %d times before the program's end: %q", n, out)
+		}
 		for _, bad := range []string{"Traceback", "Exception", "channel"} {
 			if strings.Contains(noise.String(), bad) {
 				t.Errorf("%s: %s", environment, noise.String())

@@ -1,4 +1,4 @@
-"""A pipeline whose function prints."""
+"""A pipeline whose function prints, as it ends too."""
 
 import sys
 
@@ -6,10 +6,14 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 
-def show(x):
-  print('printed by a function:', x)
-  return x
+class Show(beam.DoFn):
+  def process(self, x):
+    print('printed by a function:', x)
+    yield x
+
+  def teardown(self):
+    print('torn down', flush=True)
 
 
 with beam.Pipeline(options=PipelineOptions(sys.argv[1:])) as p:
-  p | beam.Create([7]) | beam.Map(show)
+  p | beam.Create([7]) | beam.ParDo(Show())
