@@ -296,6 +296,34 @@ func TestPrepareAnswersWithTheAddressThatTheClientDialled(t *testing.T) {
 	wantEqual(t, "without a port", dialled(socket, "localhost:7"), "localhost:7")
 }
 
+func TestPythonFollowsAJobFromItsRunOn(t *testing.T) {
+	python := metadata.NewIncomingContext(context.Background(), metadata.Pairs("user-agent", "grpc-python/1.80.0"))
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		ran  bool
+		want states
+	}{
+		"python":         {python, true, states{starting, done}},
+		"before Run":     {python, false, states{stopped, cancelled}},
+		"another client": {context.Background(), true, states{stopped, starting, done}},
+	} {
+		j := newJob("j", "", "j", &jobpb.PrepareJobRequest{}, testLog())
+		if c.ran {
+			j.enter(starting)
+			j.enter(done)
+		} else {
+			j.enter(cancelled)
+		}
+		var got states
+		err := j.follow(c.ctx, &j.states, func(e *entry) error {
+			got = append(got, e.state)
+			return nil
+		})
+		wantEqual(t, name+": error", err, nil)
+		wantEqual(t, name, got, c.want)
+	}
+}
+
 // TestPythonIsSparedToStageNothing: its client passes over the step if it gets no
 // address; those of other SDKs would fail.
 func TestPythonIsSparedToStageNothing(t *testing.T) {
