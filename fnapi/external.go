@@ -9,6 +9,7 @@ import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
@@ -95,7 +96,17 @@ type externalWorker struct {
 // stopPatience covers the 10 s that Python's service gives a process.
 const stopPatience = 15 * time.Second
 
+// leaveTime is how long a service is left alone before it is asked to stop a worker
+// that has ended: that of a LOOPBACK job goes as soon as its client has heard of the
+// job's end, which a call would hold up.
+const leaveTime = 100 * time.Millisecond
+
 func (e *externalWorker) stop() {
+	leaving, stay := context.WithTimeout(context.Background(), leaveTime)
+	defer stay()
+	if e.conn.GetState() == connectivity.Ready {
+		e.conn.WaitForStateChange(leaving, connectivity.Ready)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	// A service that is gone has stopped its workers.
