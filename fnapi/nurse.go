@@ -45,7 +45,7 @@ func newNurse(p *pool, h *hired) *nurse { return &nurse{pool: p, hired: h} }
 // meet asks the worker for the first time, unless it will be told of its stages: in a
 // small job the answer comes out of the user's time.
 func (n *nurse) meet() {
-	if n.listens() && !n.tellable {
+	if n.listens() && !n.python {
 		n.ask(time.Now())
 	}
 }

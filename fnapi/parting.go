@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// parting is how a harness that nobody needs any more is left: only its control
+// parting is how a Python harness that nobody needs any more is left: only its control
 // stream is ended. Upon that it ends the others itself, and then has its functions
 // torn down, while the program around it in LOOPBACK still waits for the job's end
 // and does not end itself.

@@ -300,8 +300,8 @@ func (p *pool) letGo(h *hired) {
 	if p.launcher.keep() && h.idle() && p.server.warm.put(p.hash, h) {
 		return
 	}
-	if _, elsewhere := p.launcher.(*external); elsewhere {
-		p.server.part(h) // what is a process of ours gets its time when it is stopped
+	if _, elsewhere := p.launcher.(*external); elsewhere && h.python {
+		p.server.part(h) // a process of ours gets its time when it is stopped
 	}
 	p.server.retire(h, errClosed)
 }

@@ -83,7 +83,7 @@ func TestAHarnessIsLeftInPeace(t *testing.T) {
 		close(left)
 		<-leave
 	}))
-	pool := r.pool(fnapi.Environment{Env: service.Environment()})
+	pool := r.pool(fnapi.Environment{Env: service.Environment(pythonBase)})
 	w, h := r.up(), await(t, service.Started(), "harness")
 	finishWell(t, w.Start(bundle(stage([]string{"out"}), &output{}, "x")))
 	closed := make(chan struct{})
@@ -107,7 +107,7 @@ func TestAHarnessThatDoesNotEndItsStreamsIsGivenUp(t *testing.T) {
 	r := newRig(t, fnapi.Config{})
 	stay := make(chan struct{})
 	service := fnapitest.StartPool(t, fnapitest.Echo, fnapitest.Leaving(func() { <-stay }))
-	pool := r.pool(fnapi.Environment{Env: service.Environment()})
+	pool := r.pool(fnapi.Environment{Env: service.Environment(pythonBase)})
 	finishWell(t, r.up().Start(bundle(stage([]string{"out"}), &output{}, "x")))
 	pool.Close()
 	close(stay)

@@ -29,14 +29,16 @@ type worker struct {
 	id       string
 	server   *Server
 	env      *Environment
-	endpoint string       // at which it reaches the server
-	named    bool         // it can have more than one data stream
-	tellable bool         // it takes descriptors that it has not asked for
-	place    int          // in the pool that it was started for
-	process  atomic.Int64 // its id, if it is a child of this process
-	weight   atomic.Int64 // what that had in memory when last looked at, in bytes
-	talks    atomic.Bool  // its log comes here
-	foreign  atomic.Bool  // a service of somebody else's started it
+	endpoint string // at which it reaches the server
+	named    bool   // it can have more than one data stream
+	// python: it takes descriptors that it has not asked for, and ends its streams
+	// once its control stream has ended.
+	python  bool
+	place   int          // in the pool that it was started for
+	process atomic.Int64 // its id, if it is a child of this process
+	weight  atomic.Int64 // what that had in memory when last looked at, in bytes
+	talks   atomic.Bool  // its log comes here
+	foreign atomic.Bool  // a service of somebody else's started it
 	// acknowledges: it has answered to what it was told of stages.
 	acknowledges atomic.Bool
 
@@ -76,7 +78,7 @@ func newWorker(s *Server, env *Environment, endpoint string) *worker {
 		env:       env,
 		endpoint:  endpoint,
 		named:     slices.Contains(env.Env.GetCapabilities(), "beam:protocol:named_data_streams:v1"),
-		tellable:  strings.Contains(sdkBase(env.Env), "python"),
+		python:    strings.Contains(sdkBase(env.Env), "python"),
 		connected: make(chan struct{}),
 		gone:      make(chan struct{}),
 		parting:   newParting(),
@@ -198,7 +200,7 @@ func (w *worker) Describe(stages []*Descriptor) {
 // harness not take it, it asks. Only the Python SDK is told: to others the
 // instruction may be one that they do not know.
 func (w *worker) tell(ids ...string) {
-	if !w.tellable {
+	if !w.python {
 		return
 	}
 	var news []*fnpb.ProcessBundleDescriptor
