@@ -102,14 +102,19 @@ const stopPatience = 15 * time.Second
 const leaveTime = 100 * time.Millisecond
 
 func (e *externalWorker) stop() {
-	leaving, stay := context.WithTimeout(context.Background(), leaveTime)
-	defer stay()
-	if e.conn.GetState() == connectivity.Ready {
-		e.conn.WaitForStateChange(leaving, connectivity.Ready)
-	}
+	e.awaitLeaving()
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	// A service that is gone has stopped its workers.
 	_, _ = e.client.StopWorker(ctx, &fnpb.StopWorkerRequest{WorkerId: e.id})
 	_ = e.conn.Close()
+}
+
+// awaitLeaving waits until the service is gone, for leaveTime.
+func (e *externalWorker) awaitLeaving() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	if e.conn.GetState() == connectivity.Ready {
+		e.conn.WaitForStateChange(ctx, connectivity.Ready)
+	}
 }

@@ -220,7 +220,8 @@ func (a *jobAPI) DescribePipelineOptions(context.Context, *jobpb.DescribePipelin
 	return &jobpb.DescribePipelineOptionsResponse{Options: describeOptions()}, nil
 }
 
-// GetStateStream sends all states from the first on, to Python's client from Run on.
+// GetStateStream sends all states from the first on, to Python's client those from Run
+// on, if the job was run.
 func (a *jobAPI) GetStateStream(req *jobpb.GetJobStateRequest, stream jobpb.JobService_GetStateStreamServer) error {
 	j, err := a.service.find(req.GetJobId())
 	if err != nil {
