@@ -17,6 +17,7 @@ import (
 	"fresnel/fnapi/boot"
 	"fresnel/fnapi/boot/python"
 	"fresnel/internal/beam"
+	"fresnel/internal/cores"
 )
 
 // A DOCKER environment is what a Beam client asks for if it is not told
@@ -104,7 +105,7 @@ func (*container) endpoint(local string) string {
 	return net.JoinHostPort("host.docker.internal", port)
 }
 
-func (*container) parallelism() int              { return runtime.GOMAXPROCS(0) }
+func (*container) parallelism() int              { return cores.All() }
 func (*container) keep() bool                    { return true }
 func (*container) notice(context.Context) string { return "" }
 

@@ -3,12 +3,13 @@ package fnapi
 import (
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"fresnel/internal/cores"
 )
 
 // The resource hints of environments (beam_runner_api.proto,
@@ -37,7 +38,7 @@ func fitting(env *pipepb.Environment, n int) (int, string) {
 		}
 	}
 	if cpus := hint(env, urnCPUCount); cpus > 0 {
-		fewer(int64(runtime.GOMAXPROCS(0))/cpus, fmt.Sprintf("the resource hint cpu_count is %d, and there are %d", cpus, runtime.GOMAXPROCS(0)))
+		fewer(int64(cores.All())/cpus, fmt.Sprintf("the resource hint cpu_count is %d, and there are %d", cpus, cores.All()))
 	}
 	if ram := hint(env, urnMinRAM); ram > 0 {
 		if all, _, ok := systemMemory(); ok {

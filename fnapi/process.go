@@ -18,6 +18,7 @@ import (
 
 	"fresnel/fnapi/boot/child"
 	"fresnel/internal/beam"
+	"fresnel/internal/cores"
 )
 
 // process runs a command for each worker, with the flags of Beam's container
@@ -111,7 +112,7 @@ func (*process) keep() bool                    { return true }
 func (*process) notice(context.Context) string { return "" }
 
 // One process for each core: each has an interpreter lock of its own.
-func (*process) parallelism() int { return runtime.GOMAXPROCS(0) }
+func (*process) parallelism() int { return cores.All() }
 
 func (p *process) launch(_ context.Context, w *worker) (handle, error) {
 	return launchChild(w, p.where, append(slices.Clip(p.argv), containerFlags(w)...), p.env)

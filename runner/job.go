@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fresnel/internal/beam"
+	"fresnel/internal/cores"
 	"fresnel/jobservice"
 	"fresnel/runner/engine"
 	"fresnel/runner/store"
@@ -176,6 +177,7 @@ func (j *job) loop(drain <-chan struct{}) error {
 }
 
 func (j *job) step(ev engine.Event) engine.Ready {
+	cores.Work()
 	ev.Now = j.clock.now()
 	ready := j.engine.Step(ev)
 	if ready.State == engine.Draining {

@@ -16,7 +16,6 @@ package runner
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	"fresnel/connectors"
 	"fresnel/fnapi"
 	"fresnel/internal/beam"
+	"fresnel/internal/cores"
 	"fresnel/jobservice"
 	"fresnel/runner/store"
 	"fresnel/translate"
@@ -217,7 +217,7 @@ func (r *Runner) plan(s *jobservice.Submission) (*translate.Plan, error) {
 }
 
 // nativeSlots is how many bundles the runner itself works on at once.
-func nativeSlots() int { return max(2, runtime.GOMAXPROCS(0)) }
+func nativeSlots() int { return max(2, cores.All()) }
 
 // level gives a harness's log severity its place among job messages.
 func level(severity int) jobservice.Level {

@@ -23,6 +23,7 @@ import (
 	"fresnel/connectors/mysql"
 	"fresnel/connectors/sequence"
 	"fresnel/fnapi"
+	"fresnel/internal/cores"
 	"fresnel/internal/scratch"
 	"fresnel/jobservice"
 	"fresnel/runner"
@@ -176,6 +177,7 @@ func (s *server) build(c serveConfig, p place, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	cores.Govern()
 	kafka, mysql, sequence := kafka.New(log), mysql.New(log), sequence.New()
 	r := runner.New(runner.Config{Harnesses: s.harnesses, Log: log, Connectors: []connectors.Connector{kafka, mysql, sequence}, Durability: c.durability, MemoryLimit: limit,
 		StuckAfter: orNever(c.workers.stuckAfter), StuckLimit: c.workers.stuckLimit})

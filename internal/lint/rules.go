@@ -46,6 +46,10 @@ var rules = []rule{
 		never: join(protos, files, nets, chance, locks),
 	},
 	{
+		pkg:   "internal/cores", // how many of the machine's this process has
+		never: join(grpc, protos, nets, chance, logs),
+	},
+	{
 		pkg:   "internal/scratch", // temporary directories
 		never: join(grpc, protos, nets, chance, logs),
 	},
