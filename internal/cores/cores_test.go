@@ -64,6 +64,7 @@ func TestNobodyLooksAtAnIdleProcess(t *testing.T) {
 			t.Errorf("looked at %d times while idle", n)
 		}
 		g.work()
+		time.Sleep(period / 2) // between two looks
 		for i := range 50 { // one bundle, of which no more is heard for long
 			cpu.Add(int64(period / 10))
 			if i >= 20 {
