@@ -10,10 +10,10 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"fresnel/internal/beam"
+	"fresnel/internal/rpc"
 )
 
 // external asks worker pool services for workers. LOOPBACK is one of them: the
@@ -58,7 +58,7 @@ const startPatience = 70 * time.Second
 
 func (e *external) launch(ctx context.Context, w *worker) (handle, error) {
 	address := e.addresses[w.place%len(e.addresses)]
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := rpc.Connect(address)
 	if err != nil {
 		return nil, unreachable(address, err)
 	}

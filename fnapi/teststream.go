@@ -8,12 +8,12 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"fresnel/internal/beam"
+	"fresnel/internal/rpc"
 )
 
 // TestStreamEvents are the events of a TestStream that a service of the client's
@@ -30,7 +30,7 @@ type TestStreamEvents struct {
 func DialTestStream(ctx context.Context, endpoint string, outputs []string) (*TestStreamEvents, error) {
 	t := &TestStreamEvents{endpoint: endpoint}
 	var err error
-	if t.conn, err = grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	if t.conn, err = rpc.Connect(endpoint); err != nil {
 		return nil, t.unreachable(err)
 	}
 	t.stream, err = t.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true},

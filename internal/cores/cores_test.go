@@ -65,7 +65,7 @@ func TestNobodyLooksAtAnIdleProcess(t *testing.T) {
 		}
 		g.work()
 		time.Sleep(period / 2) // between two looks
-		for i := range 50 { // one bundle, of which no more is heard for long
+		for i := range 50 {    // one bundle, of which no more is heard for long
 			cpu.Add(int64(period / 10))
 			if i >= 20 {
 				cpu.Add(int64(3 * period))

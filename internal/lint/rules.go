@@ -42,7 +42,7 @@ var rules = []rule{
 		pure:    true,
 	},
 	{
-		pkg:   "internal/rpc", // what gRPC servers have in common
+		pkg:   "internal/rpc", // what gRPC servers have in common, and clients
 		never: join(protos, files, nets, chance, locks),
 	},
 	{

@@ -1,4 +1,4 @@
-// Package rpc is what Fresnel's gRPC servers have in common.
+// Package rpc is what Fresnel's gRPC servers have in common, and its clients.
 package rpc
 
 import (

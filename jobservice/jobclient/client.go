@@ -21,11 +21,12 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"fresnel/jobservice"
+
+	"fresnel/internal/rpc"
 )
 
 // Client is a connection to a job server.
@@ -43,7 +44,7 @@ func Dial(endpoint string) (*Client, error) {
 		return nil, fmt.Errorf("job endpoint %q: %w, as in %s", endpoint, ErrEndpoint, usualEndpoint)
 	}
 	greeting := &greeting{}
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(greeting),
+	conn, err := rpc.Connect(endpoint, grpc.WithStatsHandler(greeting),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
 	if err != nil {
 		return nil, fmt.Errorf("job endpoint %s: %w", endpoint, err)
