@@ -50,7 +50,7 @@ func (a *jobAPI) Prepare(ctx context.Context, req *jobpb.PrepareJobRequest) (*jo
 	if err := s.add(j); err != nil {
 		return nil, err
 	}
-	s.tidy()
+	s.tidyLater()
 	j.log.Info("job prepared", "name", name)
 	return &jobpb.PrepareJobResponse{
 		PreparationId:           string(j.id),

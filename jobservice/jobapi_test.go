@@ -598,6 +598,7 @@ func TestAPreparedJobThatIsNotRunIsGivenUp(t *testing.T) {
 		f.prepare()
 		wantEqual(t, "messages", readMessages(t, waiting), []string{"STOPPED",
 			"error: the job was prepared, and given up since it was not run", "CANCELLED"})
+		synctest.Wait()
 		wantEqual(t, "jobs kept", len(f.service.Jobs()), 1)
 	})
 }
@@ -610,6 +611,7 @@ func TestIdleJobsAreBoundedInBytes(t *testing.T) {
 			time.Sleep(time.Second) // of the bubble
 			must(f.jobs.Prepare(f.ctx(), &jobpb.PrepareJobRequest{Pipeline: aPipeline(), PipelineOptions: large}))
 		}
+		synctest.Wait()
 		wantEqual(t, "jobs kept", len(f.service.Jobs()), 4)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
@@ -18,17 +19,6 @@ import (
 
 	"fresnel/internal/beam"
 )
-
-// retention says what the table keeps besides the jobs that run, the newest
-// first.
-type retention struct {
-	ended       int           // jobs that ended
-	prepared    int           // jobs that were prepared and not run
-	preparedFor time.Duration // how long those may wait for their Run
-	bytes       int           // pipelines and histories of both together
-}
-
-var defaultRetention = retention{ended: 1000, prepared: 1000, preparedFor: time.Hour, bytes: 256 << 20}
 
 // Config is what a Service is made from.
 type Config struct {
@@ -57,7 +47,8 @@ type Service struct {
 	log       *slog.Logger
 	running   sync.WaitGroup // the goroutines of jobs
 
-	keep retention
+	keep   retention
+	untidy atomic.Bool // tidying is due
 
 	// stagings is held for reading while a client stages artifacts, and for
 	// writing while those are removed that no job refers to.
@@ -320,67 +311,6 @@ func (s *Service) beginRun() bool {
 		s.running.Add(1)
 	}
 	return !s.closed
-}
-
-// tidy forgets the oldest of the jobs that do not run, beyond the limits.
-// Whoever still reads the streams of a job that never ran sees it cancelled.
-func (s *Service) tidy() {
-	var ended, prepared, bytes, forgotten int
-	for i, j := range s.all() {
-		info := j.info()
-		switch {
-		case info.Ended():
-			ended++
-		case info.State == stopped && !info.Kept:
-			prepared++
-		default:
-			continue
-		}
-		bytes += j.bytes()
-		over := ended > s.keep.ended || prepared > s.keep.prepared || bytes > s.keep.bytes
-		late := info.State == stopped && time.Since(info.Prepared) > s.keep.preparedFor
-		if i > 0 && (over || late) {
-			forgotten += s.forget(j)
-		}
-	}
-	if forgotten > 0 {
-		s.sweep()
-	}
-}
-
-// forget drops a job from the table and the data directory, unless it has begun
-// to run meanwhile, and returns how many it dropped.
-func (s *Service) forget(j *job) int {
-	if !j.giveUp() {
-		return 0
-	}
-	if j.dir != nil {
-		if err := j.dir.remove(); err != nil {
-			j.log.Warn("an old job cannot be removed from the data directory", "error", err)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.jobs, j.id)
-	delete(s.tokens, j.token)
-	return 1
-}
-
-// sweep removes the artifacts that no job refers to, unless one is staging some.
-func (s *Service) sweep() {
-	if !s.stagings.TryLock() {
-		return // the next one will do it
-	}
-	defer s.stagings.Unlock()
-	live := map[string]bool{}
-	for _, j := range s.all() {
-		for _, sum := range j.artifacts() {
-			live[sum] = true
-		}
-	}
-	if err := s.store.sweep(live); err != nil {
-		s.log.Warn("old artifacts cannot be removed", "error", err)
-	}
 }
 
 // newID makes a job id that people can read and no other server gives out.
