@@ -603,6 +603,17 @@ func TestAPreparedJobThatIsNotRunIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestPrepareDoesNotWaitForOldJobs(t *testing.T) {
+	bubble(t, fakeRunner{}, func(f *fixture) {
+		id := f.prepare()
+		synctest.Wait()
+		old := must(f.service.find(id))
+		old.mu.Lock() // whoever looks at it waits: for ever, if this were Prepare
+		f.prepare()
+		old.mu.Unlock()
+	})
+}
+
 func TestIdleJobsAreBoundedInBytes(t *testing.T) {
 	bubble(t, fakeRunner{}, func(f *fixture) {
 		f.service.keep.bytes = 256 << 10

@@ -27,7 +27,7 @@ const (
 func (o Options) Secrets() []string {
 	var all []string
 	for name, v := range o.values {
-		if mayHide(v) && secretName.MatchString(name) {
+		if secretName.MatchString(name) {
 			all = appendSecrets(all, v)
 		}
 	}
@@ -38,15 +38,6 @@ func (o Options) Secrets() []string {
 		return strings.Compare(a, b)
 	})
 	return slices.Compact(all)
-}
-
-// mayHide tells whether a value has texts in it, as few of a client's options have.
-func mayHide(v *structpb.Value) bool {
-	switch v.GetKind().(type) {
-	case *structpb.Value_StringValue, *structpb.Value_ListValue, *structpb.Value_StructValue:
-		return true
-	}
-	return false
 }
 
 func appendSecrets(all []string, v *structpb.Value) []string {

@@ -45,7 +45,7 @@ type Service struct {
 	store     *store
 	data      *DataDir // nil for none
 	log       *slog.Logger
-	running   sync.WaitGroup // the goroutines of jobs
+	running   sync.WaitGroup // the goroutines of jobs, and of tidying
 
 	keep   retention
 	untidy atomic.Bool // tidying is due

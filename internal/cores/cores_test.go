@@ -93,7 +93,7 @@ func TestGovernedCores(t *testing.T) {
 	for end := time.Now().Add(3 * calm * period); time.Now().Before(end); time.Sleep(period / 4) {
 		Work()
 	}
-	if n := runtime.GOMAXPROCS(0); n < 1 || n > All() {
-		t.Errorf("%d cores of %d", n, All())
+	if n := runtime.GOMAXPROCS(0); process.Load() != nil && n != 1 {
+		t.Errorf("%d cores for next to no work", n)
 	}
 }
