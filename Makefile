@@ -83,7 +83,7 @@ versions: build $(venv) ## run pipelines with older releases of Beam's SDK too, 
 	FRESNEL_VERSIONS=all $(GO) test -count 1 -timeout 60m -v -run Versions ./integration/run
 
 .PHONY: bench
-bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-runs 3 -out docs/benchmarks.md" keeps the figures, -page the plots
+bench: build $(prism) $(venv) ## Fresnel beside its peers; ARGS="-together -runs 3 -out FILE" is best on a noisy machine, -page FILE draws plots
 	$(GO) build -trimpath -o bin/ ./integration/bench/limit
 	$(GO) run ./integration/bench $(ARGS)
 

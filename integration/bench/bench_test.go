@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -9,14 +11,17 @@ import (
 
 func TestTheOutcomeIsFoundInTheOutput(t *testing.T) {
 	t.Parallel()
-	o, err := parse("hello\nRESULT {\"wall\": 1.5, \"cpu\": 2, \"peak_mb\": 180.25, \"measures\": {\"span, s\": 4}}\nbye\n")
+	o, err := answer(bufio.NewReader(strings.NewReader("hello\nRESULT {\"wall\": 1.5, \"cpu\": 2, \"peak_mb\": 180.25, \"measures\": {\"span, s\": 4}}\nbye\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := o.figures().brief(), "CPU of client and harness, s: 2.00; peak RSS of the runner, MB: 180; span, s: 4.00; wall, s: 1.50"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if _, err := parse("Traceback"); err == nil || !strings.Contains(err.Error(), "Traceback") {
+	if _, err := answer(bufio.NewReader(strings.NewReader("hello\nFAILED \"Traceback\\nRuntimeError: 3 arrived of 4\"\n"))); err == nil || !strings.HasSuffix(err.Error(), "RuntimeError: 3 arrived of 4") {
+		t.Errorf("a run that failed: %v", err)
+	}
+	if _, err := answer(bufio.NewReader(strings.NewReader("RESU"))); !errors.Is(err, io.EOF) {
 		t.Errorf("an output without a result: %v", err)
 	}
 }

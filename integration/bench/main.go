@@ -20,6 +20,10 @@
 // (integration/cdn/measure); it is left out where there is no Kafka. Workloads that
 // take many minutes run with -long, or when they are named.
 //
+// With -together all engines of a workload share one client, and so its interpreter,
+// its memory and the machine's minute: they take turns with it, as many as -runs
+// says, after a short first one.
+//
 // Of a noisy machine, trust the ratios: engines take turns, and with -runs they
 // are medians of the ratios within each turn. All workloads have their first turn
 // before any has its second, and no further turn begins when -budget is used up.
@@ -46,6 +50,7 @@ type config struct {
 	engines   []string
 	scale     float64
 	runs      int
+	paired    bool
 	long      bool
 	budget    time.Duration
 	limit     time.Duration
@@ -60,6 +65,7 @@ func main() {
 	engineNames := flag.String("engines", strings.Join(usualEngines, ","), "comma-separated names of what to measure, also disk: Fresnel with --durability=disk")
 	flag.Float64Var(&c.scale, "scale", 1, "factor on the sizes of all workloads")
 	flag.IntVar(&c.runs, "runs", 1, "how often each workload runs on each engine")
+	flag.BoolVar(&c.paired, "together", false, "one client for all engines of a workload, which take turns with it: what compares best on a noisy machine")
 	flag.BoolVar(&c.long, "long", false, "run the workloads that take many minutes too")
 	flag.DurationVar(&c.budget, "budget", 20*time.Minute, "no turn but the first begins later than this")
 	flag.DurationVar(&c.limit, "limit", 20*time.Minute, "how long one run may take")
@@ -90,9 +96,13 @@ func run(ctx context.Context, c config) error {
 	}
 	r := &report{
 		command: "go run ./integration/bench " + strings.Join(os.Args[1:], " "),
-		began:   time.Now(), machine: thisMachine(), engines: c.engines,
+		began:   time.Now(), machine: thisMachine(), engines: c.engines, together: c.paired,
 	}
-	r.results = ran(b.measureAll(ctx, chosen))
+	measure := b.measureAll
+	if c.paired {
+		measure = b.together
+	}
+	r.results = ran(measure(ctx, chosen))
 	text := r.markdown()
 	fmt.Println(text)
 	if err := errors.Join(write(c.out, text), write(c.page, r.html())); err != nil {
@@ -181,9 +191,7 @@ func (b *bench) takeTurn(ctx context.Context, w workload, r *result) {
 			break // what was measured before is the report
 		}
 		if err != nil {
-			err = fmt.Errorf("%s on %s: %w", w.Name, engine, err)
-			r.failed = append(r.failed, err)
-			log.Print(err)
+			r.fail(fmt.Errorf("%s on %s: %w", w.Name, engine, err))
 			continue
 		}
 		turn[engine] = figures
@@ -192,6 +200,11 @@ func (b *bench) takeTurn(ctx context.Context, w workload, r *result) {
 	if len(turn) > 0 {
 		r.turns = append(r.turns, turn)
 	}
+}
+
+func (r *result) fail(err error) {
+	r.failed = append(r.failed, err)
+	log.Print(err)
 }
 
 func (f figures) brief() string {

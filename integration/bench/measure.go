@@ -4,16 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
-	"time"
 
 	"fresnel/integration/cdn/rig"
 )
@@ -50,6 +45,7 @@ type workload struct {
 	Name    string
 	Engines []string // that can run it
 	Long    bool     // it takes minutes
+	Fixed   bool     // -scale has no part in it
 	Server  []string // more flags of Fresnel's
 }
 
@@ -99,76 +95,34 @@ func (b *bench) close() { _ = os.RemoveAll(b.temp) }
 
 // known are all workloads.
 func (b *bench) known(ctx context.Context) ([]workload, error) {
-	out, err := b.client(ctx, "--list")
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, b.python, b.script, "--list")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w\n%s", err, tail(stderr.String()))
 	}
 	var all []workload
-	return all, json.Unmarshal([]byte(lastLine(out)), &all)
+	return all, json.Unmarshal([]byte(lastLine(string(out))), &all)
 }
 
-// measure runs a workload once, on a server of its own.
+// measure runs a workload once, on a server and with a client of its own.
 func (b *bench) measure(ctx context.Context, engine string, w workload) (figures, error) {
 	touchMemory()
 	if w.Name == mainJob {
 		return b.mainJob(ctx)
 	}
-	args := []string{"--workload=" + w.Name, "--scale=" + strconv.FormatFloat(b.scale, 'g', -1, 64), "--data=" + b.temp}
-	if b.bins[engine] == "" {
-		out, err := b.client(ctx, args...)
-		if err != nil {
-			return nil, err
-		}
-		client, err := parse(out)
-		return client.figures(), err
-	}
-	var flags []string
-	if engine == fresnel || engine == durable {
-		flags = w.Server
-	}
-	if engine == durable {
-		dir, err := os.MkdirTemp(b.temp, "data-")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = os.RemoveAll(dir) }() // with the rest at the end
-		flags = append([]string{"--durability=disk", "--data-dir=" + dir}, flags...)
-	}
-	server, err := rig.StartServer(b.bins[engine], filepath.Join(b.temp, engine+".log"), flags...)
+	p, err := b.enter(engine, w)
 	if err != nil {
 		return nil, err
 	}
-	defer server.Stop()
-	before, err := server.CPU()
+	defer p.leave()
+	c, err := b.startClient(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	out, err := b.client(ctx, append(args, "--endpoint="+server.Endpoint, "--server_pid="+strconv.Itoa(server.Pid()))...)
-	if err != nil {
-		return nil, fmt.Errorf("%w\nThe server's last lines:\n%s", err, tail(server.Output()))
-	}
-	client, err := parse(out)
-	if err != nil {
-		return nil, err
-	}
-	if engine == limit {
-		return client.withoutOwnWork(server.Output())
-	}
-	return client.withServer(server, before)
-}
-
-// client runs workloads.py and returns what it printed.
-func (b *bench) client(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, b.python, append([]string{b.script}, args...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%w\n%s", errors.Join(err, ctx.Err()), tail(stderr.String()))
-	}
-	return stdout.String(), nil
+	defer c.stop()
+	return p.run(c, b.scale)
 }
 
 // outcome is what workloads.py measures.
@@ -177,65 +131,6 @@ type outcome struct {
 	CPU      float64 // seconds, of its process
 	PeakMB   float64 `json:"peak_mb"`
 	Measures figures // the workload's own
-}
-
-// parse finds the line that tells the outcome.
-func parse(output string) (outcome, error) {
-	var o outcome
-	for line := range strings.Lines(output) {
-		if text, ok := strings.CutPrefix(line, "RESULT "); ok {
-			return o, json.Unmarshal([]byte(text), &o)
-		}
-	}
-	return o, fmt.Errorf("workloads.py prints no result:\n%s", tail(output))
-}
-
-// figures are those of a run without a server.
-func (o outcome) figures() figures {
-	f := figures{wall: o.Wall, clientCPU: o.CPU, peak: o.PeakMB}
-	maps.Copy(f, o.Measures)
-	return f
-}
-
-// withServer adds what the server took since its CPU time was before.
-func (o outcome) withServer(server *rig.Server, before time.Duration) (figures, error) {
-	after, err := server.CPU()
-	if err != nil {
-		return nil, err
-	}
-	most, err := server.PeakRSS()
-	if err != nil {
-		return nil, err
-	}
-	workers, err := server.ChildrenCPU()
-	if err != nil {
-		return nil, err
-	}
-	f := o.figures()
-	f[clientCPU] += workers.Seconds()
-	f[runnerCPU] = (after - before).Seconds()
-	f[peak] = float64(most) / (1 << 20)
-	return f, nil
-}
-
-// ownWork is how bench/limit tells what a job took that was not its harness's.
-var ownWork = regexp.MustCompile(`(?m)^limit: own work of a job: ([0-9.]+) s$`)
-
-// withoutOwnWork are the figures of the harness's limit.
-func (o outcome) withoutOwnWork(output string) (figures, error) {
-	f := figures{wall: o.Wall, clientCPU: o.CPU}
-	jobs := ownWork.FindAllStringSubmatch(output, -1)
-	if jobs == nil {
-		return nil, fmt.Errorf("the limit does not tell its own work:\n%s", tail(output))
-	}
-	for _, job := range jobs {
-		seconds, err := strconv.ParseFloat(job[1], 64)
-		if err != nil {
-			return nil, err
-		}
-		f[wall] -= seconds
-	}
-	return f, nil
 }
 
 const tailLines = 15 // of an output, in an error

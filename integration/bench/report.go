@@ -18,7 +18,9 @@ type report struct {
 	began   time.Time
 	machine machine
 	engines []string
-	results []result
+	// together tells that engines shared a client.
+	together bool
+	results  []result
 }
 
 // result is of one workload.
@@ -111,14 +113,21 @@ func (r *report) heading() string {
 		title += ", taken on a machine busy with other work"
 	}
 	return title + fmt.Sprintf("\n\n`%s` on %s; %s.\n\n"+
-		"Python pipelines of `integration/bench/workloads.py`, LOOPBACK, a new server for each. Prism is the runner of Beam's Go\n"+
+		"Python pipelines of `integration/bench/workloads.py`, LOOPBACK, %s. Prism is the runner of Beam's Go\n"+
 		"SDK. FnApiRunner (fnapi) is that of Beam's Python SDK: it runs inside the client, so its CPU and its peak are those of\n"+
 		"runner, client and harness together. Wall is from building the pipeline to its end, without Python's start. Workers-*\n"+
 		"and latency-*-5000 have worker processes (PROCESS), whose CPU, with that of their start, is the harness's. Latency is from the moment\n"+
 		"that user code makes an element to that at which the sink, behind a Reshuffle, has it. Limit is the harness with no\n"+
 		"runner in front of it: the plan's stages one after another, in large bundles, and an empty job\n"+
 		"(`integration/bench/limit`). Each figure is the median of %s.\n",
-		strings.TrimSpace(r.command), r.began.Format(time.DateOnly), r.machine, r.runs())
+		strings.TrimSpace(r.command), r.began.Format(time.DateOnly), r.machine, r.clients(), r.runs())
+}
+
+func (r *report) clients() string {
+	if r.together {
+		return "one client for all, a server for each"
+	}
+	return "a new server and client for each"
 }
 
 // runs is how often workloads ran.

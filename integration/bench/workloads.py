@@ -4,6 +4,10 @@ Runs one workload once and prints what it took as a line "RESULT {...}":
 
     workloads.py --workload=gbk [--endpoint=localhost:8073] [--server_pid=N] [--scale=1.0] [--data=DIR]
 
+With --many it runs it once for each line of its input, which has further
+arguments: so runners take turns with one client, its interpreter and the memory
+that it has.
+
 Without an endpoint, Beam's in-process FnApiRunner runs it. User code runs in
 this process (LOOPBACK) or, where the workload says so, in processes of its own.
 What it saw is counted: a runner that loses elements is not fast but wrong, and
@@ -14,12 +18,15 @@ Python and importing Beam, which are the same for every runner.
 """
 
 import argparse
+import gc
 import json
 import os
 import random
 import statistics
+import sys
 import threading
 import time
+import traceback
 
 import apache_beam as beam
 from apache_beam.coders import VarIntCoder
@@ -331,7 +338,7 @@ def batch(build):
 
 def of_text(build):
   def measure(args, size):
-    run(build, text(args.data, size), args)
+    run(build, text(args.data, size), args)  # which is there already
     return {}
 
   return measure
@@ -445,11 +452,36 @@ OURS = ('fresnel',)
 
 
 class Workload:
-  """A measurement, its size at scale 1 (None: it takes no part in scaling), and
-  who can run it."""
-  def __init__(self, measure, size, engines=ALL, fixed=False, long=False, server=()):
-    self.measure, self.size, self.fixed = measure, size, fixed
-    self.about = {'engines': engines, 'long': long, 'server': list(server)}
+  """A measurement, its size at scale 1 (fixed: at any scale), whether it reads a
+  text of that size, and who can run it."""
+  def __init__(self, measure, size, engines=ALL, fixed=False, long=False, reads=False, server=()):
+    self.measure, self.size, self.fixed, self.reads = measure, size, fixed, reads
+    self.about = {'engines': engines, 'long': long, 'fixed': fixed, 'server': list(server)}
+
+  def once(self, args):
+    """Measures it, and prints what it took."""
+    size = self.size if self.fixed else max(1, int(self.size * args.scale))
+    if self.reads:
+      text(args.data, size)
+    forget()
+    start, cpu = time.perf_counter(), time.process_time()
+    measures = self.measure(args, size)
+    result = {
+        'wall': time.perf_counter() - start,
+        'cpu': time.process_time() - cpu,
+        'peak_mb': peak_mb(),
+        'measures': measures,
+    }
+    print('RESULT ' + json.dumps(result), flush=True)
+
+
+def forget():
+  """What the measurement before saw."""
+  record.book = None
+  moments.clear()
+  prepared.clear()
+  streams.flood.until, streams.flood.made, streams.flood.arrived = float('inf'), 0, 0
+  gc.collect()
 
 
 WORKLOADS = {
@@ -468,8 +500,8 @@ WORKLOADS = {
     'windows-sessions': Workload(batch(windows_sessions), 50_000),
     'stateful': Workload(batch(stateful), 100_000),
     'large-values': Workload(batch(large), 1_000),
-    'wordcount': Workload(of_text(wordcount), 100_000_000),  # bytes
-    'trivial': Workload(jobs_in_a_row, 20, fixed=True),  # jobs
+    'wordcount': Workload(of_text(wordcount), 100_000_000, reads=True),  # bytes
+    'trivial': Workload(jobs_in_a_row, 20),  # jobs
     'sleeping': Workload(asleep, 200, RUNNERS),  # of what waits, the limit is what one bundle waits
     # Seconds, of which a server's start takes some.
     'latency': Workload(latency(streams.stateless, 100), 10, SERVERS, fixed=True),
@@ -481,7 +513,7 @@ WORKLOADS = {
     'workers-map': Workload(workers(map_chain), 2_000_000, OURS),
     'workers-gbk': Workload(workers(gbk), 1_000_000, OURS),
     'workers-stateful': Workload(workers(stateful), 100_000, OURS),
-    'workers-wordcount': Workload(workers(wordcount), 40_000_000, OURS),
+    'workers-wordcount': Workload(workers(wordcount), 40_000_000, OURS, reads=True),
     'workers-burning': Workload(workers(burning), 500, OURS),
     # With -long.
     'gbk-10M': Workload(batch(gbk), 10_000_000, OURS, long=True, server=['--memory-limit=512MB']),
@@ -502,22 +534,21 @@ def main():
   parser.add_argument('--server_pid', type=int, help='process of the job service')
   parser.add_argument('--scale', type=float, default=1.0)
   parser.add_argument('--data', default='.', help='directory of generated input')
+  parser.add_argument('--many', action='store_true', help='take arguments from the input')
   args = parser.parse_args()
   if args.list:
     print(json.dumps([{'name': name, **w.about} for name, w in WORKLOADS.items()]))
     return
-  w = WORKLOADS[args.workload]
-  size = w.size if w.fixed else max(1, int(w.size * args.scale))
   watch_prepare()
-  start, cpu = time.perf_counter(), time.process_time()
-  measures = w.measure(args, size)
-  result = {
-      'wall': time.perf_counter() - start,
-      'cpu': time.process_time() - cpu,
-      'peak_mb': peak_mb(),
-      'measures': measures,
-  }
-  print('RESULT ' + json.dumps(result), flush=True)
+  w = WORKLOADS[args.workload]
+  if not args.many:
+    w.once(args)
+    return
+  for line in sys.stdin:
+    try:
+      w.once(parser.parse_args(sys.argv[1:] + line.split()))
+    except Exception:  # pylint: disable=broad-except
+      print('FAILED ' + json.dumps(traceback.format_exc()), flush=True)  # the next may do better
 
 
 if __name__ == '__main__':
