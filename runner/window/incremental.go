@@ -343,15 +343,17 @@ func (w *incremental) fireEventTime(out *Output) error {
 	return w.failure()
 }
 
+// fireEventsUntil fires all events up to a time. What fires has none of these left,
+// and gives no other cell one.
 func (w *incremental) fireEventsUntil(last int64, out *Output) {
-	for {
-		c, at, ok := w.events.first()
-		if !ok || at > last {
-			return
-		}
-		if c.gc < w.s.wm {
+	due := w.events.take(last)
+	w.holds.removeAll(due) // settle puts back what stays
+	for _, c := range due {
+		switch {
+		case c.event.pos != taken: // it went with another
+		case c.gc < w.s.wm:
 			w.expire(c, out)
-		} else {
+		default:
 			w.end(c, out)
 		}
 	}

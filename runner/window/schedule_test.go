@@ -1,7 +1,9 @@
 package window
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -18,10 +20,29 @@ func TestScheduleAgainstASearch(t *testing.T) {
 	came := 0
 	for step := range 20_000 {
 		i := &items[r.IntN(len(items))]
-		if r.IntN(3) == 0 {
+		switch r.IntN(30) {
+		case 0:
+			last := int64(r.IntN(20))
+			var due []*item
+			for k := range items {
+				if o := &items[k]; o.pos > 0 && o.at <= last {
+					due = append(due, o)
+				}
+			}
+			slices.SortFunc(due, func(a, b *item) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.came, b.came)) })
+			if got := s.take(last); !slices.Equal(got, due) {
+				t.Fatalf("step %d: taken up to %d: %v, should be %v", step, last, got, due)
+			}
+		case 1:
+			some := make([]*item, r.IntN(len(items)/2))
+			for k := range some {
+				some[k] = &items[r.IntN(len(items))]
+			}
+			s.removeAll(some)
+		case 2, 3, 4, 5, 6, 7, 8, 9:
 			s.remove(i)
-		} else {
-			if i.pos == 0 {
+		default:
+			if i.pos <= 0 {
 				came++
 				i.came = came
 			}
@@ -30,7 +51,7 @@ func TestScheduleAgainstASearch(t *testing.T) {
 		var want *item
 		for k := range items {
 			o := &items[k]
-			if o.pos != 0 && (want == nil || o.at < want.at || o.at == want.at && o.came < want.came) {
+			if o.pos > 0 && (want == nil || o.at < want.at || o.at == want.at && o.came < want.came) {
 				want = o
 			}
 		}
