@@ -5,6 +5,7 @@ import (
 
 	"fresnel/internal/beam"
 	"fresnel/internal/coder"
+	"fresnel/internal/cores"
 	"fresnel/runner/engine"
 )
 
@@ -20,7 +21,14 @@ type native struct {
 	once bool
 }
 
+// burst is from how much input on a bundle is work for a core of its own: some
+// milliseconds.
+const burst = 128 << 10 // bytes
+
 func (x *native) start(b engine.Bundle) {
+	if inputBytes(b) >= burst {
+		cores.Burst()
+	}
 	x.job.spawn(func() { x.run(b) })
 }
 
@@ -80,6 +88,15 @@ func (j *job) newRewindow(s *stage) (executor, error) {
 			return c.addBound(0, out, count, least, j.rests.of(in.Block.ID))
 		})
 	}}, nil
+}
+
+func inputBytes(b engine.Bundle) (n int) {
+	for _, work := range b.Work {
+		for _, in := range work.Blocks {
+			n += in.Block.Bytes
+		}
+	}
+	return n
 }
 
 // eachBlock calls f with the blocks of a bundle in order.

@@ -9,6 +9,7 @@ package cores
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -47,6 +48,14 @@ func Work() {
 	}
 }
 
+// Burst says that there is work for all cores now, which would have waited for the
+// next look. It costs nanoseconds where they are all there.
+func Burst() {
+	if g := process.Load(); g != nil {
+		g.burst()
+	}
+}
+
 // governor looks at what is used while there is work.
 type governor struct {
 	used func() (time.Duration, bool) // of CPU, since the process began
@@ -56,9 +65,12 @@ type governor struct {
 	watching atomic.Bool // a look is due
 
 	// Of the one who looks.
-	gauge gauge
-	cpu   time.Duration // used at the last look
-	at    time.Time     // of the last look
+	cpu time.Duration // used at the last look
+	at  time.Time     // of the last look
+
+	full  atomic.Bool // all cores are there
+	mu    sync.Mutex
+	gauge gauge // guarded by mu
 }
 
 func (g *governor) work() {
@@ -79,14 +91,39 @@ func (g *governor) look() {
 	now := time.Now()
 	use := float64(cpu-g.cpu) / float64(max(now.Sub(g.at), 1))
 	g.cpu, g.at = cpu, now
-	if before := g.gauge.now; g.gauge.read(use) != before {
-		g.set(g.gauge.now)
-	}
+	g.follow(use)
 	if !g.said.Swap(false) && use < still {
 		g.watching.Store(false)
 		return
 	}
 	time.AfterFunc(period, g.look)
+}
+
+func (g *governor) follow(use float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if before := g.gauge.now; g.gauge.read(use) != before {
+		g.apply()
+	}
+}
+
+func (g *governor) burst() {
+	g.work()
+	if g.full.Load() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gauge.now < g.gauge.all {
+		g.gauge.fill()
+		g.apply()
+	}
+}
+
+// apply gives the scheduler what the gauge says; mu is held.
+func (g *governor) apply() {
+	g.set(g.gauge.now)
+	g.full.Store(g.gauge.now == g.gauge.all)
 }
 
 // gauge tells from what is used, in cores, how many there should be: more at
@@ -96,6 +133,9 @@ type gauge struct {
 	most     int // that was needed in this while
 	reads    int // in it
 }
+
+// fill says that all are needed, for a while at least.
+func (g *gauge) fill() { g.now, g.most, g.reads = g.all, 0, 0 }
 
 func (g *gauge) read(use float64) int {
 	needed := min(int(use/share)+1, g.all)

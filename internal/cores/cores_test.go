@@ -78,6 +78,39 @@ func TestNobodyLooksAtAnIdleProcess(t *testing.T) {
 	})
 }
 
+// Work for all is not kept waiting for the next look, nor are its cores when it is done.
+func TestABurstHasAllCoresAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cores, sets atomic.Int64
+		g := &governor{
+			gauge: gauge{all: 4, now: 1},
+			set:   func(n int) { cores.Store(int64(n)); sets.Add(1) },
+			used:  func() (time.Duration, bool) { return 0, true },
+		}
+		for range 3 {
+			g.burst()
+			if n := cores.Load(); n != 4 {
+				t.Fatalf("%d cores in a burst", n)
+			}
+		}
+		if n := sets.Load(); n != 1 {
+			t.Errorf("set %d times to the same", n)
+		}
+		for range calm + 2 { // small work
+			g.work()
+			time.Sleep(period)
+		}
+		if n := cores.Load(); n != 1 {
+			t.Errorf("%d cores a while after a burst", n)
+		}
+		g.burst()
+		if n := cores.Load(); n != 4 {
+			t.Errorf("%d cores in another burst", n)
+		}
+		time.Sleep(time.Minute) // the looks end
+	})
+}
+
 func TestGovernedCores(t *testing.T) {
 	Work() // without a governor: nothing
 	defer runtime.GOMAXPROCS(all)
