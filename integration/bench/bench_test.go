@@ -96,6 +96,19 @@ func TestAReportFromABusyMachineSaysSo(t *testing.T) {
 	}
 }
 
+func TestWhatOthersHadOfTheCores(t *testing.T) {
+	t.Parallel()
+	if got, want := coreTimeOf("cpu  100 0 50 800 10 0 20 20 7 0\ncpu0 1 2"), (coreTime{all: 1000, stolen: 20}); got != want {
+		t.Errorf("%+v, not %+v", got, want)
+	}
+	if got := coreTimeOf("what is this"); got != (coreTime{}) {
+		t.Errorf("of something else: %+v", got)
+	}
+	if percent, ok := stolenSince(coreTime{}); ok && (percent < 0 || percent > 100) {
+		t.Errorf("%v %% since the machine's start", percent)
+	}
+}
+
 func TestThePageHasABarForEachEngineThatRan(t *testing.T) {
 	t.Parallel()
 	r := report{engines: usualEngines, results: []result{

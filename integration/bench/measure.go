@@ -36,9 +36,10 @@ const (
 	runnerCPU = "CPU of the runner, s"
 	clientCPU = "CPU of client and harness, s" // of FnApiRunner: all
 	peak      = "peak RSS of the runner, MB"   // of FnApiRunner: the client's and harness's as well
+	stolen    = "stolen, %"                    // of the cores' time, by the hypervisor for others
 )
 
-var common = []string{wall, runnerCPU, clientCPU, peak}
+var common = []string{wall, runnerCPU, clientCPU, peak, stolen}
 
 // workload is one of workloads.py.
 type workload struct {
@@ -122,7 +123,18 @@ func (b *bench) measure(ctx context.Context, engine string, w workload) (figures
 		return nil, err
 	}
 	defer c.stop()
-	return p.run(c, b.scale)
+	return b.run(p, c, b.scale)
+}
+
+// run has a party run the client's workload once, and tells what others took of the
+// machine meanwhile.
+func (b *bench) run(p *party, c *client, scale float64) (figures, error) {
+	before := readCoreTime()
+	f, err := p.run(c, scale)
+	if percent, ok := stolenSince(before); ok && err == nil {
+		f[stolen] = percent
+	}
+	return f, err
 }
 
 // outcome is what workloads.py measures.

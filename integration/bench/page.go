@@ -33,7 +33,7 @@ func (r *report) html() string {
 		fmt.Fprintf(&b, "<p>%s</p>\n", html.EscapeString(part))
 	}
 	b.WriteString(r.legend())
-	for _, m := range common {
+	for _, m := range []string{wall, runnerCPU, clientCPU, peak} {
 		fmt.Fprintf(&b, "<h2>%s</h2>\n%s", html.EscapeString(capital(m)), r.plot(m))
 	}
 	for _, t := range []struct {

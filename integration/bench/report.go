@@ -119,7 +119,8 @@ func (r *report) heading() string {
 		"and latency-*-5000 have worker processes (PROCESS), whose CPU, with that of their start, is the harness's. Latency is from the moment\n"+
 		"that user code makes an element to that at which the sink, behind a Reshuffle, has it. Limit is the harness with no\n"+
 		"runner in front of it: the plan's stages one after another, in large bundles, and an empty job\n"+
-		"(`integration/bench/limit`). Each figure is the median of %s.\n",
+		"(`integration/bench/limit`). Stolen is what the hypervisor ran others for: where it is some per cent, walls and latencies\n"+
+		"tell little. Each figure is the median of %s.\n",
 		strings.TrimSpace(r.command), r.began.Format(time.DateOnly), r.machine, r.clients(), r.runs())
 }
 

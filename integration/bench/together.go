@@ -101,7 +101,7 @@ func rank(engine string) int {
 func (b *bench) eachRuns(ctx context.Context, c *client, w workload, parties []*party, scale float64, t turn, r *result) []*party {
 	var left []*party
 	for _, p := range parties {
-		figures, err := p.run(c, scale)
+		figures, err := b.run(p, c, scale)
 		if ctx.Err() != nil {
 			return nil
 		}
