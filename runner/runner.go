@@ -197,6 +197,7 @@ func (r *Runner) Run(ctx context.Context, s *jobservice.Submission, drain <-chan
 	if err != nil {
 		return err
 	}
+	defer r.collect()
 	defer j.close()
 	defer r.enlist(j)()
 	return j.run(drain)
