@@ -90,12 +90,19 @@ func answer(stdout *bufio.Reader) (outcome, error) {
 
 // end waits for a client that gives no more answers, and tells why.
 func (c *client) end() error {
-	c.stop()
+	c.wait()
+	defer c.cancel(nil)
 	return fmt.Errorf("workloads.py has ended: %w\n%s", cmp.Or(context.Cause(c.ctx), errors.New(c.cmd.ProcessState.String())), tail(c.stderr.String()))
 }
 
 // stop ends it.
 func (c *client) stop() {
+	c.wait()
+	c.cancel(nil)
+}
+
+// wait has it end by itself, or else killed.
+func (c *client) wait() {
 	_ = c.stdin.Close()
 	slow := time.AfterFunc(stopLimit, func() { c.cancel(fmt.Errorf("killed after %v", stopLimit)) })
 	defer slow.Stop()

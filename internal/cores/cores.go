@@ -49,7 +49,7 @@ func Work() {
 }
 
 // Burst says that there is work for all cores now, which would have waited for the
-// next look. It costs nanoseconds where they are all there.
+// next look.
 func Burst() {
 	if g := process.Load(); g != nil {
 		g.burst()
@@ -68,7 +68,6 @@ type governor struct {
 	cpu time.Duration // used at the last look
 	at  time.Time     // of the last look
 
-	full  atomic.Bool // all cores are there
 	mu    sync.Mutex
 	gauge gauge // guarded by mu
 }
@@ -103,27 +102,18 @@ func (g *governor) follow(use float64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if before := g.gauge.now; g.gauge.read(use) != before {
-		g.apply()
+		g.set(g.gauge.now)
 	}
 }
 
 func (g *governor) burst() {
 	g.work()
-	if g.full.Load() {
-		return
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.gauge.now < g.gauge.all {
 		g.gauge.fill()
-		g.apply()
+		g.set(g.gauge.now)
 	}
-}
-
-// apply gives the scheduler what the gauge says; mu is held.
-func (g *governor) apply() {
-	g.set(g.gauge.now)
-	g.full.Store(g.gauge.now == g.gauge.all)
 }
 
 // gauge tells from what is used, in cores, how many there should be: more at
