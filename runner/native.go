@@ -79,9 +79,11 @@ func (j *job) newRewindow(s *stage) (executor, error) {
 	if err != nil {
 		return nil, err
 	}
+	fn := strategy.Fn()
 	return &native{job: j, stage: s, work: func(b engine.Bundle, c *collector) error {
 		return j.eachBlock(b, func(in engine.InputBlock, data []byte) error {
-			out, count, least, err := strategy.Fn().Rewindow(make([]byte, 0, len(data)+len(data)/4), elements, data)
+			room := make([]byte, 0, fn.RewindowedSize(len(data), in.Block.Count))
+			out, count, least, err := fn.Rewindow(room, elements, data)
 			if err != nil {
 				return err
 			}

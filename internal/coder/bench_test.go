@@ -36,11 +36,13 @@ func scanCases(t testing.TB) []scanCase {
 	pane := beam.Pane{First: true, Timing: beam.OnTime, Index: 1, NonSpeculative: 1}
 	global := AppendHeader(nil, 12_345, 1, nil, beam.NoFiring)
 	interval := AppendHeader(nil, 12_345, 1, window, pane)
+	sliding := AppendHeader(nil, 12_345, 3, bytes.Repeat(window, 3), pane)
 	join := func(header, value []byte) []byte { return append(bytes.Clone(header), value...) }
 	return []scanCase{
 		{"bytes in the global window", NewWindowed(Bytes, GlobalWindow), join(global, AppendLengthPrefixed(nil, payload))},
 		{"kv in the global window", NewWindowed(kv, GlobalWindow), join(global, kvBytes)},
 		{"kv in an interval window", NewWindowed(kv, IntervalWindow), join(interval, kvBytes)},
+		{"kv in three interval windows", NewWindowed(kv, IntervalWindow), join(sliding, kvBytes)},
 		{"iterable in an interval window", NewWindowed(iter, IntervalWindow), join(interval, iterBytes)},
 		{"row of every type", NewWindowed(row, GlobalWindow), join(global, rowBytes)},
 		{"nullable kv", NewWindowed(KVOf(NullableOf(Bytes), NullableOf(Double)), GlobalWindow),

@@ -55,7 +55,7 @@ func (c *Coder) scanTimer(b []byte, t *Timer) (tag []byte, n int, err error) {
 		return nil, 0, err
 	}
 	at += size
-	count, size, err := window.skipWindows(b[at:])
+	count, size, _, err := window.skipWindows(b[at:])
 	if err != nil {
 		return nil, 0, err
 	}

@@ -2,6 +2,7 @@ package coder
 
 import (
 	"encoding/binary"
+	"math"
 
 	"fresnel/internal/beam"
 )
@@ -64,46 +65,63 @@ func (c *Coder) MaxTimestamp(window []byte) (beam.EventTime, error) {
 	return 0, c.unknown("has no maximum timestamp")
 }
 
-// firstEnd is the least last instant of count windows that skipWindows found in
-// raw; MaxEventTime if their coder does not tell.
-func (c *Coder) firstEnd(raw []byte, count int) beam.EventTime {
-	if c.kind != KindIntervalWindow && c.kind != KindCustomWindow {
-		return beam.MaxEventTime
-	}
-	first := beam.MaxEventTime
-	for range count {
-		last := clamp(timestamp(raw))
-		if c.kind == KindIntervalWindow {
-			last = clamp(last - 1) // it is encoded by its end, which is not of it
-		}
-		first = min(first, last)
-		if count == 1 {
-			break
-		}
-		n, err := c.Skip(raw)
-		if err != nil {
-			break // it was skipped before
-		}
-		raw = raw[n:]
-	}
-	return first
-}
-
 // skipWindows reads the count at the start of b and skips the windows behind
-// it. The windows are b[4:n].
-func (c *Coder) skipWindows(b []byte) (count, n int, err error) {
+// it. The windows are b[4:n]. first is the least of their last instants,
+// MaxEventTime if their coder does not tell.
+func (c *Coder) skipWindows(b []byte) (count, n int, first beam.EventTime, err error) {
 	if len(b) < countSize {
-		return 0, 0, ErrShort
+		return 0, 0, 0, ErrShort
 	}
 	count = int(int32(binary.BigEndian.Uint32(b)))
+	first = beam.MaxEventTime
 	switch {
 	case c.kind == KindGlobalWindow && count == 1:
-		return 1, countSize, nil
+		return 1, countSize, first, nil
 	case count < 0, count > 1 && c.fixed == 0:
-		return 0, 0, malformed("an element in %d windows of coder %s", count, c)
+		return 0, 0, 0, malformed("an element in %d windows of coder %s", count, c)
+	case c.kind == KindIntervalWindow:
+		n, first, err = skipIntervalWindows(b[countSize:], count)
+	case c.kind == KindCustomWindow:
+		n, first, err = skipCustomWindows(c.comps[0], b[countSize:], count)
+	default:
+		n, err = c.skipMany(b[countSize:], int64(count))
 	}
-	n, err = c.skipMany(b[countSize:], int64(count))
-	return count, countSize + n, err
+	return count, countSize + n, first, err
+}
+
+// skipIntervalWindows skips count windows, and returns the least of their last
+// instants.
+func skipIntervalWindows(b []byte, count int) (n int, first beam.EventTime, err error) {
+	end := uint64(math.MaxUint64)
+	for range count {
+		if len(b)-n < timestampSize {
+			return 0, 0, ErrShort
+		}
+		end = min(end, binary.BigEndian.Uint64(b[n:])) // their order is that in time
+		span, err := skipVarInt(b[n+timestampSize:])
+		if err != nil {
+			return 0, 0, err
+		}
+		n += timestampSize + span
+	}
+	return n, clamp(clamp(beam.EventTime(end^signBit)) - 1), nil // the end is not of the window
+}
+
+// skipCustomWindows is the same for windows in the encoding of content.
+func skipCustomWindows(content *Coder, b []byte, count int) (n int, first beam.EventTime, err error) {
+	first = beam.MaxEventTime
+	for range count {
+		last, at, err := DecodeTimestamp(b[n:])
+		if err != nil {
+			return 0, 0, err
+		}
+		size, err := content.Skip(b[n+at:])
+		if err != nil {
+			return 0, 0, err
+		}
+		n, first = n+at+size, min(first, clamp(last))
+	}
+	return n, first, nil
 }
 
 // eachWindow calls f for count windows that skipWindows found in raw.

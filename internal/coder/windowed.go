@@ -80,7 +80,7 @@ func (w *Windowed) Scan(b []byte, e *Element) (n int, err error) {
 	if len(b) < timestampSize {
 		return 0, ErrShort
 	}
-	count, windows, err := w.window.skipWindows(b[timestampSize:])
+	count, windows, first, err := w.window.skipWindows(b[timestampSize:])
 	if err != nil {
 		return 0, err
 	}
@@ -95,11 +95,11 @@ func (w *Windowed) Scan(b []byte, e *Element) (n int, err error) {
 		return 0, err
 	}
 	n = valueAt + value
-	ts, raw := clamp(timestamp(b)), b[timestampSize+countSize:paneAt:paneAt]
+	ts := clamp(timestamp(b))
 	*e = Element{
 		Timestamp:   ts,
-		Hold:        min(ts, w.window.firstEnd(raw, count)),
-		Windows:     raw,
+		Hold:        min(ts, first),
+		Windows:     b[timestampSize+countSize : paneAt : paneAt],
 		WindowCount: count,
 		Pane:        b[paneAt:valueAt:valueAt],
 		Value:       b[valueAt:n:n],

@@ -63,8 +63,10 @@ type span struct{ at, size uint32 }
 type appending struct {
 	s       *Shard
 	buckets map[string]*bucket
-	// last is the bucket of the last element: neighbours mostly share it.
-	last    *bucket
+	// last are the buckets of the last element, without those of dead windows, and
+	// lastRaw its windows: neighbours mostly share them.
+	last    []*bucket
+	lastRaw []byte
 	due     schedule[*bucket]
 	holds   schedule[*bucket]
 	touched []*bucket
@@ -132,32 +134,39 @@ func (a *appending) addPart(block []byte) (int, error) {
 
 // route notes the element in the bucket of each of its windows.
 func (a *appending) route(e *coder.Element, at span) error {
-	if e.WindowCount == 1 {
-		return a.touch(e.Windows, e.Timestamp, at)
+	if len(a.last) != e.WindowCount || string(a.lastRaw) != string(e.Windows) {
+		if err := a.find(e); err != nil {
+			return err
+		}
 	}
+	for _, b := range a.last {
+		a.touch(b, e.Timestamp, at)
+	}
+	return nil
+}
+
+// find makes last the buckets of an element.
+func (a *appending) find(e *coder.Element) error {
+	a.last, a.lastRaw = a.last[:0], append(a.lastRaw[:0], e.Windows...)
 	raw := e.Windows
 	for range e.WindowCount {
 		n, err := a.s.g.window.Skip(raw)
 		if err != nil {
 			return badBlock(err)
 		}
-		if err := a.touch(raw[:n], e.Timestamp, at); err != nil {
+		b, err := a.bucket(raw[:n])
+		if err != nil {
 			return err
+		}
+		if b != nil {
+			a.last = append(a.last, b)
 		}
 		raw = raw[n:]
 	}
 	return nil
 }
 
-func (a *appending) touch(raw []byte, ts beam.EventTime, at span) error {
-	b := a.last
-	if b == nil || b.raw != string(raw) {
-		var err error
-		if b, err = a.bucket(raw); b == nil {
-			return err
-		}
-		a.last = b
-	}
+func (a *appending) touch(b *bucket, ts beam.EventTime, at span) {
 	if len(b.touched) == 0 {
 		a.touched = append(a.touched, b)
 	}
@@ -166,7 +175,6 @@ func (a *appending) touch(raw []byte, ts beam.EventTime, at span) error {
 	if a.s.g.stamps() && ts >= a.s.wm && ts < b.least {
 		b.least = ts
 	}
-	return nil
 }
 
 // bucket returns the bucket of a window, nil if the window is dead.
@@ -297,9 +305,8 @@ func (a *appending) drop(b *bucket) {
 	a.due.remove(b)
 	a.holds.remove(b)
 	delete(a.buckets, b.raw)
-	if a.last == b {
-		a.last = nil
-	}
+	clear(a.last)
+	a.last = a.last[:0]
 	a.bytes -= bucketSize
 	for _, s := range b.segments {
 		if s.refs--; s.refs == 0 {

@@ -134,6 +134,26 @@ func TestRewindowDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestRewindowedSize(t *testing.T) {
+	t.Parallel()
+	in := coder.NewWindowed(coder.StringUTF8, coder.GlobalWindow)
+	var block []byte
+	for i := range 1000 {
+		block = coder.AppendHeader(block, beam.EventTime(i*100), 1, nil, beam.NoFiring)
+		block = coder.AppendLengthPrefixed(block, []byte("value"))
+	}
+	for _, name := range []string{"global", "fixed(10s)", "sliding(60s every 20s)", "sliding(5ms every 10ms)", "sessions(5s)"} {
+		out, _, _, err := fn(name).Rewindow(nil, in, block)
+		must(err)
+		if size := fn(name).RewindowedSize(len(block), 1000); size < len(out) || size > 2*max(len(out), len(block)) {
+			t.Errorf("%s: %d for %d bytes", name, size, len(out))
+		}
+	}
+	if size := (Fn{Kind: Sliding, Size: math.MaxInt64, Period: math.MaxInt64}).RewindowedSize(0, 1); size < 0 {
+		t.Error(size)
+	}
+}
+
 func TestDelays(t *testing.T) {
 	t.Parallel()
 	at := func(s float64) instant { return instant(s * 1e6) }

@@ -32,6 +32,18 @@ func (f Fn) Rewindow(dst []byte, in *coder.Windowed, block []byte) (out []byte, 
 	return dst, count, least, nil
 }
 
+// RewindowedSize is about what Rewindow makes of count elements of so many bytes.
+func (f Fn) RewindowedSize(size, count int) int {
+	const window = 11 // bytes: an end, and a span below half an hour
+	switch f.Kind {
+	case Fixed, Session:
+		return size + count*window
+	case Sliding:
+		return size + count*window*int(f.Size/f.Period+1)
+	}
+	return size
+}
+
 // rewindower keeps the windows of the last element: neighbours mostly share them.
 type rewindower struct {
 	fn      Fn
