@@ -147,6 +147,17 @@ func AppendElement(dst []byte, e *Element) []byte {
 	return append(append(dst, e.Pane...), e.Value...)
 }
 
+// AppendInWindow appends an element as one in a single window of those that it
+// is in. The element is Element.Raw of a windowed_value, windows the length of
+// its Element.Windows.
+func AppendInWindow(dst, element []byte, windows int, window string) []byte {
+	if windows == len(window) {
+		return append(dst, element...)
+	}
+	dst = append(AppendIterableCount(append(dst, element[:timestampSize]...), 1), window...)
+	return append(dst, element[timestampSize+countSize+windows:]...)
+}
+
 func appendWindows(dst []byte, count int, raw []byte) []byte {
 	return append(AppendIterableCount(dst, count), raw...)
 }

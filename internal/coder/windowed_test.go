@@ -46,6 +46,25 @@ func TestScanGivesSlicesOfTheInput(t *testing.T) {
 	}
 }
 
+func TestAppendInWindow(t *testing.T) {
+	t.Parallel()
+	w := NewWindowed(KVOf(Bytes, VarInt), IntervalWindow)
+	raw := unhex(t, windowedElement)
+	var e Element
+	if _, err := w.Scan(raw, &e); err != nil {
+		t.Fatal(err)
+	}
+	window := unhex(t, "8000000000004e20904e")
+	one := AppendInWindow([]byte("before"), raw, len(e.Windows), string(window))
+	want := append([]byte("before"), unhex(t, "80000000000030d4 00000001 8000000000004e20904e 2a0703 016b fdffffffffffffffff01")...)
+	if !bytes.Equal(one, want) {
+		t.Errorf("%x", one)
+	}
+	if again := AppendInWindow(nil, one[6:], len(window), string(window)); !bytes.Equal(again, one[6:]) {
+		t.Errorf("an element of one window became %x", again)
+	}
+}
+
 func TestScanOfAPartLeavesTheElementAlone(t *testing.T) {
 	t.Parallel()
 	w := NewWindowed(KVOf(Bytes, VarInt), IntervalWindow)

@@ -51,14 +51,17 @@ type bucket struct {
 	// least is the hold of the elements, end if they have none.
 	least beam.EventTime
 
-	// touched are the elements of the block that is being added.
-	touched      []span
-	touchedBytes int
+	// touched are the elements of the block that is being added, touchedBytes how
+	// much they take, and touchedWindows how much of that are windows.
+	touched        []span
+	touchedBytes   int
+	touchedWindows int
 
 	due, held slot
 }
 
-type span struct{ at, size uint32 }
+// span is where an element is in a block, and how much of it is windows.
+type span struct{ at, size, windows uint32 }
 
 type appending struct {
 	s       *Shard
@@ -122,7 +125,7 @@ func (a *appending) addPart(block []byte) (int, error) {
 		if n >= maxElement {
 			return 0, &beam.Error{Code: beam.ResourceExhausted, What: "an element of a GroupByKey is larger than 2 GiB"}
 		}
-		if err := a.route(&e, span{uint32(at), uint32(n)}); err != nil {
+		if err := a.route(&e, span{uint32(at), uint32(n), uint32(len(e.Windows))}); err != nil {
 			return 0, err
 		}
 		plain = plain && e.WindowCount == 1
@@ -172,6 +175,7 @@ func (a *appending) touch(b *bucket, ts beam.EventTime, at span) {
 	}
 	b.touched = append(b.touched, at)
 	b.touchedBytes += int(at.size)
+	b.touchedWindows += int(at.windows)
 	if a.s.g.stamps() && ts >= a.s.wm && ts < b.least {
 		b.least = ts
 	}
@@ -210,7 +214,7 @@ func (a *appending) settle(block []byte, count int, plain bool) {
 			b.share(h, offsets(b.touched), a.s.wm)
 		}
 		b.count += len(b.touched)
-		b.touched, b.touchedBytes = b.touched[:0], 0
+		b.touched, b.touchedBytes, b.touchedWindows = b.touched[:0], 0, 0
 		a.holds.set(b, int64(b.least))
 	}
 	if h.refs > 0 {
@@ -230,9 +234,8 @@ func (a *appending) addWhole(block []byte, count int, least beam.EventTime) erro
 	if a.s.g.stamps() {
 		b.least = min(b.least, least)
 	}
-	b.touchedBytes = len(block)
 	if len(block) < sharedSize {
-		a.openTail(b)
+		a.openTail(b, len(block))
 		b.tail.data = append(b.tail.data, block...)
 		b.segments[len(b.segments)-1].count += count
 	} else {
@@ -241,7 +244,7 @@ func (a *appending) addWhole(block []byte, count int, least beam.EventTime) erro
 		b.tail = nil
 	}
 	b.count += count
-	b.bytes, b.touchedBytes = b.bytes+len(block), 0
+	b.bytes += len(block)
 	a.holds.set(b, int64(b.least))
 	return nil
 }
@@ -262,24 +265,29 @@ func (b *bucket) share(h *held, offsets []uint32, wm beam.EventTime) {
 	b.tail = nil
 }
 
-// copy adds the elements touched to the bucket's tail.
+// ownBytes is how much the elements touched take without their other windows.
+func (b *bucket) ownBytes() int { return b.touchedBytes - b.touchedWindows + len(b.touched)*len(b.raw) }
+
+// copy adds the elements touched to the bucket's tail, as if they were in no
+// other window.
 func (a *appending) copy(b *bucket, block []byte) {
-	a.openTail(b)
+	own := b.ownBytes()
+	a.openTail(b, own)
 	last := &b.segments[len(b.segments)-1]
 	for _, s := range b.touched {
-		b.tail.data = append(b.tail.data, block[s.at:s.at+s.size]...)
+		b.tail.data = coder.AppendInWindow(b.tail.data, block[s.at:s.at+s.size], int(s.windows), b.raw)
 	}
 	last.count += len(b.touched)
-	b.bytes += b.touchedBytes
+	b.bytes += own
 }
 
-// openTail makes the last segment one with room for the elements touched.
-func (a *appending) openTail(b *bucket) {
-	if b.tail != nil && cap(b.tail.data)-len(b.tail.data) >= b.touchedBytes &&
+// openTail makes the last segment one with room for elements of some bytes.
+func (a *appending) openTail(b *bucket, room int) {
+	if b.tail != nil && cap(b.tail.data)-len(b.tail.data) >= room &&
 		(!a.s.g.stamps() || b.segments[len(b.segments)-1].wm == a.s.wm) {
 		return
 	}
-	size := max(b.touchedBytes, min(max(b.bytes/4, minTail), maxTail))
+	size := max(room, min(max(b.bytes/4, minTail), maxTail))
 	b.tail = &held{data: make([]byte, 0, size), refs: 1, size: size}
 	b.segments = append(b.segments, segment{held: b.tail, wm: a.s.wm})
 	a.bytes += int64(size)
