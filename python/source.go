@@ -28,3 +28,8 @@ var Commits []byte
 //
 //go:embed src/fresnel/_sampling.py
 var Sampling []byte
+
+// Turns is a module that has a split not wait long for its turn at the interpreter.
+//
+//go:embed src/fresnel/_turns.py
+var Turns []byte

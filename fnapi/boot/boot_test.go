@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -308,21 +307,6 @@ func TestVersionsAreReadFromTheNameOfAnImage(t *testing.T) {
 	} {
 		if got := WantedBy(image); got != want {
 			t.Errorf("%q: %+v, want %+v", image, got, want)
-		}
-	}
-}
-
-// TestABatchWorkerChangesThreadsLessOften than one from which a record is awaited.
-func TestABatchWorkerChangesThreadsLessOften(t *testing.T) {
-	t.Parallel()
-	for options, want := range map[string]string{`{}`: "0.02", `{"beam:option:streaming:v1": false}`: "0.02", `{"beam:option:streaming:v1": true}`: "0.005"} {
-		all := map[string]any{}
-		if err := json.Unmarshal([]byte(options), &all); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.Command("python3", "-c", pace(all)+"import sys; print(sys.getswitchinterval())").Output()
-		if got := strings.TrimSpace(string(out)); err != nil || got != want {
-			t.Errorf("%s: %s, %v", options, got, err)
 		}
 	}
 }

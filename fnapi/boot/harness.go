@@ -43,6 +43,7 @@ var modules = map[string][]byte{
 	"fresnel_elements": wheel.Elements,
 	"fresnel_sampling": wheel.Sampling,
 	"fresnel_sizes":    wheel.Sizes,
+	"fresnel_turns":    wheel.Turns,
 }
 
 // harnessProgram runs Beam's entry point as "python -m" would. The handler that
@@ -75,20 +76,7 @@ func runPython(ctx context.Context, cfg Config, info *fnpb.ProvisionInfo, interp
 	if err != nil {
 		return err
 	}
-	program := pace(info.GetPipelineOptions().AsMap()) + harnessProgram()
-	return runHarness(ctx, cfg, child.Spec{Path: interpreter.Path, Args: []string{"-c", program}, Env: env})
-}
-
-// pace has the interpreter of a batch worker change threads less often than every
-// 5 ms. A worker runs two bundles or more, each in a thread, so that it never waits
-// for the next one; where they compute on cores that are all busy, each change
-// leaves the core idle for a moment, until the system runs the other thread. In a
-// streaming job what comes in must not wait for a thread that computes.
-func pace(options map[string]any) string {
-	if on, _ := options["beam:option:streaming:v1"].(bool); on {
-		return ""
-	}
-	return "import sys; sys.setswitchinterval(0.02); "
+	return runHarness(ctx, cfg, child.Spec{Path: interpreter.Path, Args: []string{"-c", harnessProgram()}, Env: env})
 }
 
 // runHarness runs a harness, with the variables of its own added to ours, until

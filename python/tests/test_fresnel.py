@@ -1,5 +1,6 @@
 """Runs in an environment that has the wheel and Beam: see integration/run."""
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from apache_beam.utils.counters import CounterFactory
 
 import fresnel
 import fresnel.server
-from fresnel import _commits, _leaving, _sampling, _sizes
+from fresnel import _commits, _leaving, _sampling, _sizes, _turns
 
 
 def test_command_is_the_program():
@@ -385,6 +386,34 @@ def test_what_samples_a_bundle_does_not_hold_it_up():
         assert slow < 3, slow
     finally:
         statesampler.StateSampler.__init__ = original
+
+
+def test_a_split_does_not_wait_long_for_its_turn():
+    original, usual = sdk_worker.SdkHarness._request_process_bundle_split, sys.getswitchinterval()
+    seen = []
+
+    class Harness:
+        _report_progress_executor = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+
+        def _request_process_bundle_split(self, request):
+            self._report_progress_executor.submit(lambda: seen.append((request, sys.getswitchinterval())))
+
+    harness = Harness()
+    try:
+        sdk_worker.SdkHarness._request_process_bundle_split = Harness._request_process_bundle_split
+        _turns.install()
+        installed = sdk_worker.SdkHarness._request_process_bundle_split
+        _turns.install()
+        assert sdk_worker.SdkHarness._request_process_bundle_split is installed
+        for request in range(3):
+            installed(harness, request)
+        harness._report_progress_executor.shutdown(wait=True)
+        assert [r for r, _ in seen] == [0, 1, 2]
+        assert all(interval <= _turns.QUICK_S * 1.01 for _, interval in seen), seen
+        assert sys.getswitchinterval() == usual
+    finally:
+        sdk_worker.SdkHarness._request_process_bundle_split = original
+        sys.setswitchinterval(usual)
 
 
 if __name__ == '__main__':
