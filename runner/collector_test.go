@@ -323,6 +323,28 @@ func TestAHandfulOfElementsStaysTogether(t *testing.T) {
 	}
 }
 
+// TestAHandfulOfRestrictionsIsSpread: each may be as much work as all the others.
+func TestAHandfulOfRestrictionsIsSpread(t *testing.T) {
+	t.Parallel()
+	e := mainEdge(4, translate.Spread)
+	e.to.spec.Restrictions = true
+	b := newBench(t, 0, e)
+	var stream []byte
+	for i := range 4 {
+		stream = append(stream, elem(i, "k", fmt.Sprint(i))...)
+	}
+	b.add(stream)
+	b.end()
+	if n := len(b.out.Outputs); n != 4 {
+		t.Errorf("%d blocks of 4 restrictions", n)
+	}
+	for shard, got := range b.got(0) {
+		if strings.Count(got, "|") > 1 || got == "" {
+			t.Errorf("shard %d got %q", shard, got)
+		}
+	}
+}
+
 // TestFewElementsAreSpread: each of a few elements may be one that takes long.
 func TestFewElementsAreSpread(t *testing.T) {
 	t.Parallel()

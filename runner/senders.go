@@ -28,7 +28,8 @@ func (s *wholeSender) send(data []byte, r run) {
 // spreadSender deals runs to one shard after the other. They are short at
 // first, so that few elements that take long are dealt out too. But the very
 // first are one run: a handful of elements, of which there is one in most small
-// jobs, is one bundle, and is split if it takes long.
+// jobs, is one bundle, and is split if it takes long. Not so restrictions, each of
+// which may take long.
 type spreadSender struct {
 	c     *collector
 	edge  *edge
@@ -47,7 +48,7 @@ func (s *spreadSender) element(data []byte, end int, el *coder.Element) {
 	s.run.count++
 	s.run.least = min(s.run.least, el.Hold)
 	most := min(1+max(s.dealt-spreadFirst, 0)/(4*s.edge.shards), spreadCount)
-	if s.dealt == 0 {
+	if s.dealt == 0 && !s.edge.to.spec.Restrictions {
 		most = spreadFirst
 	}
 	if s.run.count >= most || s.run.size() >= spreadBytes {

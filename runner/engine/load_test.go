@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -52,6 +53,27 @@ func TestRestrictionsAreNotWidenedBlindly(t *testing.T) {
 		most, _ := crowd(t, time.Second, restrictions, func(w *workshop) { w.unseen = true })
 		if crowded := most > 4; crowded == restrictions {
 			t.Errorf("restrictions %v: %d bundles at once", restrictions, most)
+		}
+	}
+}
+
+// TestRestrictionsAreShared: a handful of elements is one bundle, but each of a
+// handful of restrictions may be worth one.
+func TestRestrictionsAreShared(t *testing.T) {
+	for _, restrictions := range []bool{false, true} {
+		spec := oneStage(false, false, 16, 1)
+		spec.Stages[1].Restrictions = restrictions
+		w := newWorkshop(t, spec)
+		w.element[1] = time.Second
+		w.up(1, 2)
+		w.fill(1, 7, 1)
+		w.until(time.Minute)
+		var sizes []int
+		for _, b := range w.bundles {
+			sizes = append(sizes, elements(b))
+		}
+		if want := map[bool][]int{false: {7}, true: {4, 2, 1}}[restrictions]; !slices.Equal(sizes, want) {
+			t.Errorf("restrictions %v: bundles of %d", restrictions, sizes)
 		}
 	}
 }

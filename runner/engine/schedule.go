@@ -104,10 +104,13 @@ func (e *Engine) room(st *stage) room {
 	if st.waits() && st.cost.seen == 0 {
 		limit = min(probe, limit)
 	}
-	share := ceil(st.queued.elements, st.pool.slotsOf(st))
+	share, enough := ceil(st.queued.elements, st.pool.slotsOf(st)), st.cost.enough()
+	if st.Restrictions && st.cost.seen == 0 {
+		enough = 1 // one may be worth a bundle
+	}
 	return room{
 		want: amount{
-			elements: min(max(share, st.cost.enough()), limit),
+			elements: min(max(share, enough), limit),
 			bytes:    e.MaxBundleBytes,
 		},
 		limit: amount{elements: e.most(st, limit), bytes: e.MaxBundleBytes},
