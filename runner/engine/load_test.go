@@ -78,6 +78,21 @@ func TestRestrictionsAreShared(t *testing.T) {
 	}
 }
 
+// TestRestrictionsReachAllWorkers: at once, not when one that has none is given a
+// part of another's.
+func TestRestrictionsReachAllWorkers(t *testing.T) {
+	spec := oneStage(false, false, 16, 1)
+	spec.Stages[1].Restrictions = true
+	w := newWorkshop(t, spec)
+	w.element[1], w.splittable = time.Second, true
+	w.up(1, 2, 3, 4, 5, 6, 7, 8)
+	w.fill(1, 7, 1)
+	w.until(time.Minute)
+	if end := w.percentile(100); end > 1100*time.Millisecond {
+		t.Errorf("8 workers took %v for 7 restrictions of a second", end)
+	}
+}
+
 func TestAnOldShareIsNotUsed(t *testing.T) {
 	var l load
 	last := time.Second

@@ -104,17 +104,23 @@ func (e *Engine) room(st *stage) room {
 	if st.waits() && st.cost.seen == 0 {
 		limit = min(probe, limit)
 	}
-	share, enough := ceil(st.queued.elements, st.pool.slotsOf(st)), st.cost.enough()
-	if st.Restrictions && st.cost.seen == 0 {
-		enough = 1 // one may be worth a bundle
-	}
+	share := ceil(st.queued.elements, st.pool.slotsOf(st))
 	return room{
 		want: amount{
-			elements: min(max(share, enough), limit),
+			elements: min(max(share, st.enough()), limit),
 			bytes:    e.MaxBundleBytes,
 		},
 		limit: amount{elements: e.most(st, limit), bytes: e.MaxBundleBytes},
 	}
+}
+
+// enough is how many elements make a bundle worth its fixed cost. Of restrictions,
+// of which none has been measured, one may.
+func (st *stage) enough() int {
+	if st.Restrictions && st.cost.seen == 0 {
+		return 1
+	}
+	return st.cost.enough()
 }
 
 // most is how much one shard may give to a bundle.
@@ -191,7 +197,7 @@ func (e *Engine) crowding(w *worker) float64 {
 
 // worthwhile tells whether the bundle that a lane would give is not small.
 func (e *Engine) worthwhile(st *stage, l *lane) bool {
-	enough := min(st.cost.enough(), e.limit(st))
+	enough := min(st.enough(), e.limit(st))
 	elements := 0
 	for _, i := range l.shards {
 		if st.class(i) != st.class(l.shards[0]) {

@@ -51,11 +51,9 @@ type bucket struct {
 	// least is the hold of the elements, end if they have none.
 	least beam.EventTime
 
-	// touched are the elements of the block that is being added, touchedBytes how
-	// much they take, and touchedWindows how much of that are windows.
-	touched        []span
-	touchedBytes   int
-	touchedWindows int
+	// touched are the elements of the block that is being added.
+	touched      []span
+	touchedBytes int
 
 	due, held slot
 }
@@ -175,7 +173,6 @@ func (a *appending) touch(b *bucket, ts beam.EventTime, at span) {
 	}
 	b.touched = append(b.touched, at)
 	b.touchedBytes += int(at.size)
-	b.touchedWindows += int(at.windows)
 	if a.s.g.stamps() && ts >= a.s.wm && ts < b.least {
 		b.least = ts
 	}
@@ -214,7 +211,7 @@ func (a *appending) settle(block []byte, count int, plain bool) {
 			b.share(h, offsets(b.touched), a.s.wm)
 		}
 		b.count += len(b.touched)
-		b.touched, b.touchedBytes, b.touchedWindows = b.touched[:0], 0, 0
+		b.touched, b.touchedBytes = b.touched[:0], 0
 		a.holds.set(b, int64(b.least))
 	}
 	if h.refs > 0 {
@@ -266,7 +263,13 @@ func (b *bucket) share(h *held, offsets []uint32, wm beam.EventTime) {
 }
 
 // ownBytes is how much the elements touched take without their other windows.
-func (b *bucket) ownBytes() int { return b.touchedBytes - b.touchedWindows + len(b.touched)*len(b.raw) }
+func (b *bucket) ownBytes() int {
+	own := b.touchedBytes + len(b.touched)*len(b.raw)
+	for _, s := range b.touched {
+		own -= int(s.windows)
+	}
+	return own
+}
 
 // copy adds the elements touched to the bucket's tail, as if they were in no
 // other window.

@@ -120,13 +120,18 @@ func TestRewindowRefuses(t *testing.T) {
 	}
 }
 
-func TestRewindowDoesNotAllocate(t *testing.T) {
-	f, in := fn("fixed(10s)"), coder.NewWindowed(coder.StringUTF8, coder.GlobalWindow)
-	var block []byte
+// aThousand are elements in the global window, a tenth of a second apart.
+func aThousand() (in *coder.Windowed, block []byte) {
 	for i := range 1000 {
 		block = coder.AppendHeader(block, beam.EventTime(i*100), 1, nil, beam.NoFiring)
 		block = coder.AppendLengthPrefixed(block, []byte("value"))
 	}
+	return coder.NewWindowed(coder.StringUTF8, coder.GlobalWindow), block
+}
+
+func TestRewindowDoesNotAllocate(t *testing.T) {
+	f := fn("fixed(10s)")
+	in, block := aThousand()
 	out := make([]byte, 0, 2*len(block))
 	// The few are for the windows kept, not for the elements.
 	if n := testing.AllocsPerRun(10, func() { out, _, _, _ = f.Rewindow(out[:0], in, block) }); n > 5 {
@@ -136,13 +141,8 @@ func TestRewindowDoesNotAllocate(t *testing.T) {
 
 func TestRewindowedSize(t *testing.T) {
 	t.Parallel()
-	in := coder.NewWindowed(coder.StringUTF8, coder.GlobalWindow)
-	var block []byte
-	for i := range 1000 {
-		block = coder.AppendHeader(block, beam.EventTime(i*100), 1, nil, beam.NoFiring)
-		block = coder.AppendLengthPrefixed(block, []byte("value"))
-	}
-	for _, name := range []string{"global", "fixed(10s)", "sliding(60s every 20s)", "sliding(5ms every 10ms)", "sessions(5s)"} {
+	in, block := aThousand()
+	for _, name := range []string{"global", "fixed(10s)", "fixed(24h)", "sliding(24h every 8h)", "sliding(60s every 20s)", "sliding(5ms every 10ms)", "sessions(5s)"} {
 		out, _, _, err := fn(name).Rewindow(nil, in, block)
 		must(err)
 		if size := fn(name).RewindowedSize(len(block), 1000); size < len(out) || size > 2*max(len(out), len(block)) {

@@ -34,14 +34,15 @@ func (f Fn) Rewindow(dst []byte, in *coder.Windowed, block []byte) (out []byte, 
 
 // RewindowedSize is about what Rewindow makes of count elements of so many bytes.
 func (f Fn) RewindowedSize(size, count int) int {
-	const window = 11 // bytes: an end, and a span below half an hour
+	windows := 1
 	switch f.Kind {
-	case Fixed, Session:
-		return size + count*window
 	case Sliding:
-		return size + count*window*int(f.Size/f.Period+1)
+		windows += int(f.Size / f.Period)
+	case Global, Custom:
+		return size
 	}
-	return size
+	window := coder.AppendIntervalWindow(nil, windowAt(0, 0, f.Size))
+	return size + count*windows*len(window)
 }
 
 // rewindower keeps the windows of the last element: neighbours mostly share them.

@@ -1,8 +1,8 @@
 """Has a split of a bundle not wait long for its turn at the interpreter.
 
-A worker whose bundle is split goes on with the bundle, and each lock, file or compressor that the thread which makes the split comes to is another wait until
-the threads that compute let it in. Where they do so every 20 ms, as in batch workers that Fresnel starts, and there are two of them, a split took up to a
-second, and another worker was idle for as long. Here they let others in every half a millisecond while a split is made.
+A worker whose bundle is split goes on with the bundle, and the thread that makes the split waits until the one that computes lets it in: every 5 ms, when
+it begins, and again after all that leaves the interpreter's lock, as compressing does. The worker that the part is for is idle for as long. Here
+threads let others in every half a millisecond while a split is made.
 
 `fresnel boot` uses it.
 """
